@@ -1,0 +1,37 @@
+# Libraries; docs/DEPENDENCIES.md says why each is here. Required ones stop the configuration, optional ones are reported.
+find_package(PkgConfig REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(Threads REQUIRED)
+
+# Debian's dnnl-config.cmake asks for OpenCL headers that a CPU build does not need.
+find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+add_library(onednn INTERFACE)
+target_include_directories(onednn SYSTEM INTERFACE ${DNNL_INCLUDE})
+target_link_libraries(onednn INTERFACE ${DNNL_LIBRARY})
+
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(POPT REQUIRED IMPORTED_TARGET popt)
+pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET nettle)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(ZIP REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+find_path(RANDOM123_DIR Random123/philox.h REQUIRED)
+add_library(random123 INTERFACE)
+target_include_directories(random123 SYSTEM INTERFACE ${RANDOM123_DIR})
+
+pkg_check_modules(CURL IMPORTED_TARGET libcurl)
+if(SL_TESTS)
+  pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+endif()
+
+foreach(lib CURL)
+  if(${lib}_FOUND)
+    message(STATUS "optional: ${lib} found")
+  else()
+    message(STATUS "optional: ${lib} missing, its commands will say what to install")
+  endif()
+endforeach()

@@ -1,0 +1,116 @@
+/* Text, tokens and activations.
+ *   text --tokenizer--> corpus (token ids, documents, splits);   activations: sl_act_source, the one interface that batches come through. */
+#ifndef SAELAB_DATA_H
+#define SAELAB_DATA_H
+
+#include <saelab/opt.h>
+#include <saelab/tensor.h>
+
+/* ---- texts ---- */
+
+typedef struct sl_text {
+    char name[64];      /* the name of the text really used: "shakespeare_char", "enwik8_first4154399", "king_james", "grammar", or a file's stem */
+    char path[512];     /* where it was read, "" when generated */
+    char note[256];     /* one sentence when it is not what was asked for ("no network: ..."), else "" */
+    char *bytes;        /* [n], owned */
+    size_t n;
+    char sha256[65];
+} sl_text;
+
+typedef struct sl_dataset_info { const char *name, *what, *url, *sha256, *licence; int64_t bytes; } sl_dataset_info;
+extern const sl_dataset_info sl_datasets[]; /* name NULL ends it */
+
+/* Looks through --data-dir, SAELAB_DATA, ../shared/data (from the working folder and its parents), the user's cache; then downloads (when built
+ * with libcurl); then falls back as it says in `note`: king_james (Debian's bible-kjv), then the built-in grammar. `fallback` false:
+ * SL_MISSING instead. name: one of sl_datasets. */
+sl_status sl_text_find(sl_ctx *ctx, const char *name, bool fallback, sl_text *out, sl_err *err) SL_USE_RESULT;
+sl_status sl_text_file(sl_ctx *ctx, const char *path, sl_text *out, sl_err *err) SL_USE_RESULT; /* --text FILE; empty is SL_DATA */
+void sl_text_release(sl_ctx *ctx, sl_text *t);
+sl_status sl_data_get(sl_ctx *ctx, const char *name, char path[512], sl_err *err) SL_USE_RESULT; /* download into the cache, SHA-256 checked */
+/* Path of a test or data file ("tinyshakespeare/input.txt") in the places above; SL_MISSING. */
+sl_status sl_data_file(sl_ctx *ctx, const char *relative, char path[512], sl_err *err) SL_USE_RESULT;
+
+/* ---- tokenizers ---- */
+
+typedef enum sl_tok_kind { SL_TOK_CHAR /* sorted distinct characters of a text */, SL_TOK_BYTE, SL_TOK_GPT2 /* byte-level BPE */ } sl_tok_kind;
+typedef struct sl_tok sl_tok;
+/* CHAR: vocabulary of text[0..n), sorted code points of UTF-8. GPT2: needs encoder.json and vocab.bpe (sl_data_file "gpt2-bpe/..."). */
+sl_status sl_tok_new(sl_ctx *ctx, sl_tok_kind kind, const char *text, size_t n, sl_tok **out, sl_err *err) SL_USE_RESULT;
+sl_status sl_tok_save(const sl_tok *t, const char *path, sl_err *err) SL_USE_RESULT;   /* tokenizer.json of ours */
+sl_status sl_tok_load(sl_ctx *ctx, const char *path, sl_tok **out, sl_err *err) SL_USE_RESULT;
+void sl_tok_free(sl_tok *t);
+sl_tok_kind sl_tok_what(const sl_tok *t);
+int32_t sl_tok_vocab(const sl_tok *t);
+/* ids: sl_free by the caller. SL_DATA names byte offset and character when it is not in the vocabulary. */
+sl_status sl_tok_encode(const sl_tok *t, const char *text, size_t n, int32_t **ids, int64_t *n_ids, sl_err *err) SL_USE_RESULT;
+/* Text of one token, valid while t lives; may be part of a character for byte-level kinds. */
+const char *sl_tok_piece(const sl_tok *t, int32_t id, size_t *n);
+
+/* ---- corpora ---- */
+
+typedef struct sl_corpus {
+    char name[64];
+    char sha256[65];       /* of the text */
+    sl_tok *tok;           /* owned */
+    int32_t *ids;          /* [n], owned */
+    int64_t n;
+    int64_t train_end, val_end; /* [0, train_end) train, [train_end, val_end) val, [val_end, n) test */
+    int64_t *doc;          /* [n_docs + 1] starts of documents: real ones, or blocks of at least 4,096 tokens (science.md B8) */
+    int64_t n_docs;
+} sl_corpus;
+/* Splits as nanoGPT: .9/.1 for shakespeare_char and files; .9/.05/.05 for enwik8 and text8. tok NULL: a new one of `kind`. Takes tok. */
+sl_status sl_corpus_new(sl_ctx *ctx, const sl_text *text, sl_tok_kind kind, sl_tok *tok, sl_corpus *out, sl_err *err) SL_USE_RESULT;
+void sl_corpus_release(sl_ctx *ctx, sl_corpus *c);
+
+/* ---- activations ---- */
+
+typedef struct sl_act_info {
+    int64_t n_rows;        /* -1: endless */
+    int64_t d_in;
+    char hook[96];         /* "blocks.3.hook_resid_pre" */
+    char model[128];       /* fingerprint or name of the model */
+    char dataset[64];
+    char data_hash[65];    /* identifies the rows: goes into cache keys */
+    float *mean;           /* [d_in] of the raw rows, or NULL */
+    double scale;          /* x_normalised = (x - mean) * scale, so that the mean of |x|^2 is d_in; 1 when not computed */
+    bool has_tokens;       /* rows have token, document and position */
+    const char *const *labels; int64_t n_labels; /* one string a row in place of tokens, or NULL */
+} sl_act_info;
+
+typedef struct sl_act_batch {
+    const float *x;        /* [n, d_in] f32, RAW (not normalised), borrowed until the next call */
+    int64_t n;
+    const int64_t *row;    /* [n] row ids of the store */
+    const int32_t *token, *doc, *pos; /* [n] or NULL */
+} sl_act_batch;
+
+typedef struct sl_act_source sl_act_source;
+struct sl_act_source {
+    sl_act_info info;
+    void *impl;
+    sl_status (*next)(sl_act_source *s, int64_t n, sl_act_batch *out, sl_err *err); /* the next n rows; wraps around at the end of an epoch */
+    sl_status (*seek)(sl_act_source *s, int64_t row, sl_err *err);                  /* rows delivered so far, for resume */
+    void (*close)(sl_act_source *s);
+};
+
+/* The store: dir/manifest.json + dir/acts-%05d.safetensors (x [n, d_in] f32|f16|bf16, token/doc/pos I32), globally shuffled when written,
+ * mapped when read. Non-finite rows: SL_NUMERIC naming shard, row and column. */
+typedef struct sl_acts_writer sl_acts_writer;
+typedef struct sl_acts_opts {
+    sl_dtype dtype;        /* F32, F16 or BF16 on disk */
+    bool shuffle;          /* global shuffle by seed (true for training stores) */
+    uint64_t seed;
+    int64_t shard_rows;    /* 0: 256 MB shards */
+} sl_acts_opts;
+/* n_rows must be known: rows are scattered to their shuffled place as they come, so that nothing is held in memory. */
+sl_status sl_acts_create(sl_ctx *ctx, const char *dir, const sl_act_info *info, int64_t n_rows, const sl_acts_opts *opts, sl_acts_writer **out, sl_err *err) SL_USE_RESULT;
+sl_status sl_acts_append(sl_acts_writer *w, const float *x, int64_t n, const int32_t *token, const int32_t *doc, const int32_t *pos, sl_err *err) SL_USE_RESULT;
+sl_status sl_acts_finish(sl_acts_writer *w, sl_err *err) SL_USE_RESULT; /* mean, scale, checksums, manifest; frees w in every case */
+void sl_acts_abort(sl_acts_writer *w);
+sl_status sl_acts_open(sl_ctx *ctx, const char *dir, bool verify, sl_act_source **out, sl_err *err) SL_USE_RESULT;
+/* Everybody's own activations: .npy, .npz, .safetensors; [n, d] or [batch, pos, d]; f32, f16, bf16, f64. */
+typedef struct sl_acts_import_opts { const char *hook, *model, *tokens /* npy of ids, or NULL */, *labels /* one line a row, or NULL */; sl_acts_opts store; } sl_acts_import_opts;
+sl_status sl_acts_import(sl_ctx *ctx, int n_paths, const char *const *paths, const char *dir, const sl_acts_import_opts *o, sl_err *err) SL_USE_RESULT;
+void sl_act_source_free(sl_act_source *s); /* NULL is legal */
+
+#endif

@@ -1,0 +1,18 @@
+/* Everything public. Link with -lsaelab (see docs/DESIGN.md for the layers). */
+#ifndef SAELAB_SAELAB_H
+#define SAELAB_SAELAB_H
+
+#include <saelab/ctx.h>
+#include <saelab/data.h>
+#include <saelab/eval.h>
+#include <saelab/kern_info.h>
+#include <saelab/lm.h>
+#include <saelab/opt.h>
+#include <saelab/report.h>
+#include <saelab/rng.h>
+#include <saelab/sae.h>
+#include <saelab/status.h>
+#include <saelab/study.h>
+#include <saelab/tensor.h>
+
+#endif

@@ -1,0 +1,27 @@
+/* Studies: the plan in experiment.yaml, the stages it expands to, the cache, and the contract of a run. */
+#ifndef SAELAB_STUDY_H
+#define SAELAB_STUDY_H
+
+#include <saelab/opt.h>
+
+typedef struct sl_run_config { /* option table sl_run_opts: the flags of `saelab study run` */
+    const char *out_dir;       /* its basename names the run */
+    int profile;               /* quick|full|smoke */
+    bool no_cache;
+    const char *dataset;       /* NULL: the plan's */
+} sl_run_config;
+extern const sl_opt sl_run_opts[];
+
+/* Runs one run of the study in study_dir (holding experiment.yaml). Contract: docs/DESIGN.md "The contract of a run". */
+sl_status sl_study_run(sl_ctx *ctx, const char *study_dir, const sl_run_config *c, sl_err *err) SL_USE_RESULT;
+sl_status sl_study_plot(sl_ctx *ctx, const char *study_dir, int n_runs, const char *const *runs, sl_err *err) SL_USE_RESULT;
+sl_status sl_study_show(sl_ctx *ctx, const char *study_dir, void (*put)(void *, const char *), void *user, sl_err *err) SL_USE_RESULT;
+/* A tiny model, an SAE and n features with their contexts, through `put`, line by line. */
+sl_status sl_study_demo(sl_ctx *ctx, int n_features, void (*put)(void *, const char *), void *user, sl_err *err) SL_USE_RESULT;
+
+/* ---- cache ---- */
+typedef struct sl_cache_entry { char key[65], stage[48]; int64_t bytes; double seconds; int64_t used; /* unix time */ } sl_cache_entry;
+sl_status sl_cache_list(sl_ctx *ctx, sl_cache_entry **out, int *n, sl_err *err) SL_USE_RESULT; /* sl_free */
+sl_status sl_cache_prune(sl_ctx *ctx, int64_t keep_bytes, int64_t *freed, sl_err *err) SL_USE_RESULT;
+
+#endif

@@ -1,0 +1,132 @@
+/* The kernel table: one slot is one tensor-level operation with its own single parallel region over fixed tiles.
+ * Filled in layers, each only what it improves: ref (plain C, complete, f32 and f64, the oracle), simd (AVX2 / AVX-512,
+ * chosen at run time), onednn (matrix products). Only kernels dereference tensor data.
+ *
+ * Rules for every slot: no allocation (scratch is made with the table), no atomics, and the same bits for any thread count:
+ * work is cut into tiles that do not depend on n_threads, each output has one owner, reductions have a fixed partition and
+ * tree. Shapes are the caller's promise (asserted); operators check them. "rows" means all dimensions but the last.
+ * dx-type outputs of *_back slots are ADDED to (+=) unless said otherwise, and may be NULL: not wanted. */
+#ifndef SL_KERN_H
+#define SL_KERN_H
+
+#include <saelab/rng.h>
+#include <saelab/tensor.h>
+
+typedef enum sl_act { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU /* exact, erf */, SL_ACT_RELU2 /* relu(x)^2 */ } sl_act;
+
+/* Sparse codes: CSR with a fixed capacity; only positive values are stored; indices ascend within a row.
+ * row r owns entries row_ptr[r] .. row_ptr[r+1]-1. */
+typedef struct sl_csr {
+    int64_t n_rows, n_cols, capacity;
+    int64_t *row_ptr; /* [n_rows + 1] */
+    int32_t *idx;     /* [capacity] */
+    void *val;        /* [capacity] of the table's dtype */
+} sl_csr;
+
+/* A random stream of a mask: element e of the tensor is kept when its 16-bit lane of
+ * philox(key; block = e / 8) is >= p * 65536. Lane e%8 is half e%2 of word (e%8)/2. */
+typedef struct sl_mask_key {
+    uint64_t seed, stream; /* stream: step and call site, mixed by the caller */
+    double p;              /* probability of dropping, 0: nothing is dropped */
+} sl_mask_key;
+
+typedef struct sl_gemm {
+    const sl_tensor *a, *b; /* op(a) [M, K], op(b) [K, N]; leading dimensions are collapsed to rows */
+    bool ta, tb;            /* op is the transpose */
+    sl_tensor *c;           /* [M, N] */
+    double alpha, beta;     /* c = act(alpha op(a) op(b) + bias) + beta c */
+    const sl_tensor *bias;  /* [N] or NULL */
+    sl_act act;
+    sl_tensor *pre;         /* [M, N] or NULL: receives the value before act */
+} sl_gemm;
+
+typedef struct sl_attn {
+    int64_t B, T, C; /* C = n_head * head size */
+    int n_head;
+    sl_mask_key drop; /* on the attention weights; element index (((b * H + h) * T) + i) * T + j */
+} sl_attn;
+
+/* AdamW as PyTorch: m, v, bias correction, decoupled decay (0: Adam). step counts from 1. */
+typedef struct sl_adam { double lr, beta1, beta2, eps, decay, grad_scale; int64_t step; } sl_adam;
+
+typedef struct sl_kern sl_kern;
+struct sl_kern {
+    char id[96];      /* "ref", "ref+simd/avx2+onednn 2.6.3": goes into cache keys */
+    sl_dtype dtype;   /* SL_F32 or SL_F64: the dtype of every real tensor given to it */
+    int n_threads;
+    sl_ctx *ctx;
+    void *impl;       /* scratch and primitives of the layers */
+
+    /* ---- matrix products ---- */
+    void (*gemm)(const sl_kern *k, const sl_gemm *g);
+
+    /* ---- element-wise and rows ---- */
+    void (*fill)(const sl_kern *k, double v, sl_tensor *y);
+    void (*copy)(const sl_kern *k, const sl_tensor *x, sl_tensor *y);
+    void (*axpby)(const sl_kern *k, double a, const sl_tensor *x, double b, sl_tensor *y);   /* y = a x + b y; b == 0 ignores y */
+    void (*add)(const sl_kern *k, const sl_tensor *a, const sl_tensor *b, sl_tensor *y);     /* y = a + b, same shape */
+    void (*mul)(const sl_kern *k, const sl_tensor *a, const sl_tensor *b, double beta, sl_tensor *y); /* y = a*b + beta y */
+    void (*add_row)(const sl_kern *k, const sl_tensor *x, double s, const sl_tensor *r, sl_tensor *y); /* y = x + s r, r [D] */
+    void (*mul_row)(const sl_kern *k, const sl_tensor *x, const sl_tensor *r, double beta, sl_tensor *y); /* y = x*r + beta y */
+    void (*col_sum)(const sl_kern *k, double s, const sl_tensor *x, sl_tensor *y);           /* y [D] += s sum_rows x */
+    void (*act)(const sl_kern *k, sl_act act, const sl_tensor *x, sl_tensor *y);
+    void (*act_back)(const sl_kern *k, sl_act act, const sl_tensor *x, const sl_tensor *dy, double beta, sl_tensor *dx); /* dx = act'(x) dy + beta dx; may be in place of dy */
+    void (*dropout)(const sl_kern *k, const sl_mask_key *key, const sl_tensor *x, double beta, sl_tensor *y); /* y = mask x / (1-p) + beta y */
+
+    /* ---- reductions to one double ---- */
+    double (*sum)(const sl_kern *k, const sl_tensor *x);
+    double (*sum_sq)(const sl_kern *k, const sl_tensor *x);
+    double (*dot)(const sl_kern *k, const sl_tensor *a, const sl_tensor *b);
+    double (*sq_dist)(const sl_kern *k, const sl_tensor *a, const sl_tensor *b);             /* sum (a - b)^2 */
+    int64_t (*not_finite)(const sl_kern *k, const sl_tensor *x);                             /* first index, or -1 */
+
+    /* ---- normalisation: stat [rows, 2] = mean, 1/std (layernorm) or 0, 1/rms ---- */
+    void (*layernorm)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain, const sl_tensor *bias, double eps, sl_tensor *y, sl_tensor *stat);
+    void (*layernorm_back)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain, const sl_tensor *stat, const sl_tensor *dy, sl_tensor *dx, sl_tensor *dgain, sl_tensor *dbias);
+    void (*rmsnorm)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain /* or NULL */, double eps, sl_tensor *y, sl_tensor *stat);
+    void (*rmsnorm_back)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain, const sl_tensor *stat, const sl_tensor *dy, sl_tensor *dx, sl_tensor *dgain);
+
+    /* ---- language model ---- */
+    void (*embed)(const sl_kern *k, const sl_tensor *ids /* I32 */, const sl_tensor *table /* [V, C] */, double beta, sl_tensor *y /* [rows, C] */);
+    void (*embed_back)(const sl_kern *k, const sl_tensor *ids, const sl_tensor *dy, sl_tensor *dtable);
+    void (*rotary)(const sl_kern *k, const sl_tensor *x /* [B, T, H * hd] */, int n_head, int64_t pos0, double base, double sign, double beta, sl_tensor *y); /* sign -1: inverse, the backward */
+    void (*attention)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv /* [B, T, 3C] */, sl_tensor *y /* [B, T, C] */, sl_tensor *lse /* [B, H, T] */);
+    void (*attention_back)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv, const sl_tensor *y, const sl_tensor *lse, const sl_tensor *dy, sl_tensor *dqkv /* += */);
+    /* mean over rows with target >= 0 of -log softmax(logits)[target]; logits are overwritten by d(loss)/d(logits) when
+     * `grad`; row_loss [rows] may be NULL. Returns the mean (0 when no row counts). */
+    double (*softmax_xent)(const sl_kern *k, sl_tensor *logits, const sl_tensor *targets /* I32 [rows] */, bool grad, sl_tensor *row_loss);
+
+    /* ---- sparse codes: x [B, d_in], W feature-major [F, d_in] ---- */
+    /* The min(k, number positive) largest of x W^T + b in each row; order of selection: value descending, index ascending.
+     * skip [F] U8 or NULL: features with skip != 0 are not candidates (AuxK chooses among the dead). */
+    void (*encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip, int64_t n_active, sl_csr *z);
+    /* Values of a frozen selection: z.val = x . W[idx] + b[idx], the index structure kept (gradient checks). */
+    void (*encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);
+    void (*csr_from_dense)(const sl_kern *k, const sl_tensor *dense, sl_csr *z); /* entries > 0; capacity >= rows * F */
+    void (*csr_to_dense)(const sl_kern *k, const sl_csr *z, sl_tensor *dense);
+    void (*sparse_decode)(const sl_kern *k, const sl_csr *z, const sl_tensor *W /* [F, D] */, const sl_tensor *bias /* [D] or NULL */, sl_tensor *y /* [B, D] */);
+    /* dval[i] (+)= dy[row] . W[idx[i]] */
+    void (*sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *dy, double beta, sl_tensor *dval);
+    /* dW[f] += sum over entries i of feature f of coef[i] * rows[row(i)];  db[f] += sum coef[i] (db may be NULL). The code is
+     * transposed to feature-major order first; one thread owns a feature. coef: z->val or gradients of the values. */
+    void (*dict_grad)(const sl_kern *k, const sl_csr *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db);
+
+    /* ---- optimizers and constraints ---- */
+    void (*adam)(const sl_kern *k, const sl_adam *a, sl_tensor *w, const sl_tensor *g, sl_tensor *m, sl_tensor *v);
+    void (*row_norms)(const sl_kern *k, const sl_tensor *W, sl_tensor *norm);            /* [F, D] -> [F] */
+    void (*row_normalize)(const sl_kern *k, sl_tensor *W);                                /* rows to norm 1; a zero row stays */
+    void (*row_project)(const sl_kern *k, const sl_tensor *W, sl_tensor *dW);             /* dW_f -= (dW_f . w_f) w_f / |w_f|^2 */
+};
+
+/* The table of a context for SL_F32 (best layers allowed by ctx options) or SL_F64 (ref). Lives as long as ctx. */
+sl_status sl_kern_get(sl_ctx *ctx, sl_dtype dtype, const sl_kern **out, sl_err *err) SL_USE_RESULT;
+/* A table of named layers ("ref", "ref+simd", "ref+simd+onednn"), for tests and benchmarks. */
+sl_status sl_kern_named(sl_ctx *ctx, const char *layers, const sl_kern **out, sl_err *err) SL_USE_RESULT;
+
+/* layers: each overrides the slots that it improves, or leaves the table alone where the CPU lacks what it needs */
+void sl_kern_ref_f32(sl_kern *k);
+void sl_kern_ref_f64(sl_kern *k);
+void sl_kern_simd(sl_kern *k);
+sl_status sl_kern_onednn(sl_kern *k, sl_err *err) SL_USE_RESULT;
+
+#endif

@@ -1,0 +1,142 @@
+/* A small define-by-run reverse-mode tape over a fixed operator table.
+ *
+ * A step:  sl_tape_reset; build with sl_<operator>(tape, ...) -> sl_var; sl_tape_backward(tape, loss). The first failure is
+ * sticky: later calls are no-ops returning an invalid variable, and sl_tape_backward (or sl_tape_status) returns it, so model
+ * code has no status checks. The tape owns every tensor of the step in an arena that is reset, not freed: after the first step
+ * nothing is allocated. Gradients of parameters are ADDED to sl_param.grad (clear with sl_params_zero_grad).
+ * One thread builds and runs a tape; kernels are parallel inside. */
+#ifndef SL_TAPE_H
+#define SL_TAPE_H
+
+#include "kern/kern.h"
+
+typedef struct sl_tape sl_tape;
+typedef struct sl_var { int32_t id; } sl_var; /* id 0: none */
+typedef struct sl_code { sl_var v; } sl_code; /* a sparse code: a variable whose value is the CSR's val */
+
+/* ---- parameters: weights, gradients, moments ---- */
+
+enum {
+    SL_PARAM_DECAY = 1,     /* AdamW decays it (nanoGPT: tensors of two or more dimensions) */
+    SL_PARAM_UNIT_ROWS = 2, /* rows kept at norm 1: gradient projected before the optimizer, renormalised after */
+    SL_PARAM_MATRIX = 4,    /* Muon may orthogonalise its update (hidden matrices only) */
+    SL_PARAM_FROZEN = 8     /* no gradient is computed, never updated */
+};
+
+typedef struct sl_param {
+    char name[96];          /* "transformer.h.0.attn.c_attn.weight", "W_enc" */
+    sl_tensor value, grad, m, v; /* same shape; m, v: Adam moments (Muon uses m only) */
+    unsigned flags;
+    double lr_scale;        /* multiplies the learning rate, 1 by default */
+    uint64_t version;       /* raised at each change of value: packed copies are cached by it */
+} sl_param;
+
+typedef struct sl_params sl_params; /* a set of parameters of one dtype in one span */
+
+sl_status sl_params_new(sl_ctx *ctx, sl_dtype dtype, sl_params **out, sl_err *err) SL_USE_RESULT;
+void sl_params_free(sl_params *ps);
+/* Declares one tensor; dims as int64_t. Pointers stay valid until free. Call before sl_params_build. NULL without memory. */
+sl_param *sl_params_add(sl_params *ps, unsigned flags, const char *name, int n_dim, ...);
+sl_status sl_params_build(sl_params *ps, bool with_moments, sl_err *err) SL_USE_RESULT; /* one allocation, zeroed */
+int sl_params_count(const sl_params *ps);
+sl_param *sl_params_at(sl_params *ps, int i);
+sl_param *sl_params_find(sl_params *ps, const char *name); /* NULL when there is none */
+int64_t sl_params_numel(const sl_params *ps);
+void sl_params_zero_grad(sl_params *ps);
+void sl_param_touch(sl_param *p); /* value was changed by hand */
+/* Fills with N(0, std) or U(-a, a) from (seed, SL_RNG_INIT, 0, index of the parameter). */
+void sl_param_normal(sl_params *ps, sl_param *p, uint64_t seed, double std);
+void sl_param_uniform(sl_params *ps, sl_param *p, uint64_t seed, double a);
+
+/* ---- optimizer: one step = finite check, project, global norm, clip, Adam or Muon, renormalise ---- */
+
+typedef enum sl_optim_kind { SL_OPTIM_ADAMW, SL_OPTIM_MUON /* Muon on SL_PARAM_MATRIX, AdamW on the rest */ } sl_optim_kind;
+typedef struct sl_optim {
+    sl_optim_kind kind;
+    double lr, beta1, beta2, eps, weight_decay;
+    double clip;                 /* global gradient norm; 0: off */
+    double muon_lr, muon_momentum;
+    int64_t step;                /* steps done; state */
+} sl_optim;
+/* Returns SL_NUMERIC naming step and tensor at the first non-finite gradient; nothing is changed then. grad_norm may be NULL. */
+sl_status sl_optim_step(sl_optim *o, sl_params *ps, double *grad_norm, sl_err *err) SL_USE_RESULT;
+
+typedef struct sl_schedule {
+    enum { SL_SCHED_CONSTANT, SL_SCHED_COSINE, SL_SCHED_LINEAR_DECAY /* constant, then linear to min_lr */ } kind;
+    double lr, min_lr;
+    int64_t warmup, decay_start, steps; /* steps: lr_decay_iters */
+} sl_schedule;
+double sl_schedule_at(const sl_schedule *s, int64_t step); /* step from 0; nanoGPT's get_lr for COSINE */
+
+/* ---- the tape ---- */
+
+sl_status sl_tape_new(sl_ctx *ctx, sl_dtype dtype /* F32 or F64 */, sl_tape **out, sl_err *err) SL_USE_RESULT;
+void sl_tape_free(sl_tape *t);
+void sl_tape_reset(sl_tape *t);
+void sl_tape_no_grad(sl_tape *t, bool on);   /* on: operators keep nothing for a backward pass */
+void sl_tape_random(sl_tape *t, uint64_t seed, uint64_t step); /* keys of dropout: call after reset */
+sl_status sl_tape_status(const sl_tape *t, sl_err *err);
+sl_status sl_tape_backward(sl_tape *t, sl_var loss, sl_err *err) SL_USE_RESULT; /* loss is a scalar; d loss = 1 */
+/* Backward with d loss = scale (gradient accumulation over micro-batches). */
+sl_status sl_tape_backward_scaled(sl_tape *t, sl_var loss, double scale, sl_err *err) SL_USE_RESULT;
+const sl_kern *sl_tape_kern(const sl_tape *t);
+sl_ctx *sl_tape_ctx(const sl_tape *t);
+
+sl_var sl_const(sl_tape *t, const sl_tensor *x);       /* borrowed until reset; no gradient */
+sl_var sl_leaf(sl_tape *t, const sl_tensor *x);        /* borrowed; gradient readable after backward */
+sl_var sl_param_var(sl_tape *t, sl_param *p);          /* the same variable when asked twice in a step */
+const sl_tensor *sl_value(const sl_tape *t, sl_var v); /* NULL when v failed */
+const sl_tensor *sl_grad(const sl_tape *t, sl_var v);  /* NULL: none. Only leaves keep theirs until reset */
+double sl_scalar(const sl_tape *t, sl_var v);          /* value of a scalar, NaN when v failed */
+const sl_csr *sl_code_csr(const sl_tape *t, sl_code z);
+/* Scratch that lives until reset, for callers that prepare inputs. Zeroed. NULL makes the tape fail. */
+void *sl_tape_scratch(sl_tape *t, size_t bytes);
+
+/* ---- operators (each in its own file, each a row of sl_op_table) ---- */
+
+sl_var sl_add(sl_tape *t, sl_var a, sl_var b);
+sl_var sl_sub(sl_tape *t, sl_var a, sl_var b);
+sl_var sl_mul(sl_tape *t, sl_var a, sl_var b);
+sl_var sl_scale(sl_tape *t, sl_var a, double s);
+sl_var sl_add_row(sl_tape *t, sl_var x, sl_var r);                 /* x [.., D] + r [D] */
+sl_var sl_sub_row(sl_tape *t, sl_var x, sl_var r);
+sl_var sl_mul_row(sl_tape *t, sl_var x, sl_var r);
+sl_var sl_matmul(sl_tape *t, sl_var a, sl_var b, bool tb);         /* a [.., K] b [K, N] or, tb, [N, K] */
+sl_var sl_linear(sl_tape *t, sl_var x, sl_var W, sl_var b, sl_act act); /* act(x W^T + b), W [N, K], b [N] or {0} */
+sl_var sl_activation(sl_tape *t, sl_var x, sl_act act);
+sl_var sl_dropout(sl_tape *t, sl_var x, double p);
+sl_var sl_layernorm(sl_tape *t, sl_var x, sl_var gain, sl_var bias); /* eps 1e-5; bias may be {0} */
+sl_var sl_rmsnorm(sl_tape *t, sl_var x, sl_var gain);              /* eps 1e-6; gain may be {0} */
+sl_var sl_embed(sl_tape *t, const sl_tensor *ids, sl_var table);   /* ids I32 [..] -> [.., C] */
+sl_var sl_rotary(sl_tape *t, sl_var qkv, int n_head, double base); /* turns the q and k thirds of [B, T, 3C] */
+sl_var sl_attention(sl_tape *t, sl_var qkv, int n_head, double dropout_p); /* causal; [B, T, 3C] -> [B, T, C] */
+/* mean cross-entropy of x W^T against targets (I32, -1 ignored); logits are made in row chunks, never kept whole */
+sl_var sl_head_xent(sl_tape *t, sl_var x, sl_var W, const sl_tensor *targets);
+sl_var sl_xent(sl_tape *t, sl_var logits, const sl_tensor *targets);
+sl_var sl_sum(sl_tape *t, sl_var x);
+sl_var sl_mean(sl_tape *t, sl_var x);
+sl_var sl_sq_dist(sl_tape *t, sl_var a, sl_var b);                 /* sum (a - b)^2 -> scalar */
+sl_var sl_stop_grad(sl_tape *t, sl_var x);
+sl_var sl_row_norm(sl_tape *t, sl_var W);                          /* [F, D] -> [F] */
+sl_var sl_replace(sl_tape *t, sl_var x, sl_var with);              /* value and gradient of `with`, shape checked: a splice */
+
+/* sparse codes */
+sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k);
+sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip);
+sl_var sl_sparse_decode(sl_tape *t, sl_code z, sl_var W_dec, sl_var b_dec /* or {0} */);
+
+/* ---- the operator table and its gradient checker ---- */
+
+typedef struct sl_op sl_op;
+extern const sl_op *const sl_op_table[]; /* NULL-terminated */
+typedef struct sl_gradcheck { double max_rel_err; char worst[160]; int n_checked; } sl_gradcheck;
+/* Runs op's example in f64 on ref against central differences of every input element. flip: negate the analytic gradient of
+ * the first input (to see the checker fail). */
+sl_status sl_op_check(sl_ctx *ctx, const sl_op *op, uint64_t seed, bool flip, sl_gradcheck *out, sl_err *err) SL_USE_RESULT;
+const char *sl_op_name(const sl_op *op);
+/* The same for a whole model: `build` makes the scalar loss on a f64 tape from ps; every element of every parameter
+ * (or every `stride`-th) is checked. */
+sl_status sl_params_check(sl_ctx *ctx, sl_params *ps, sl_var (*build)(sl_tape *t, void *user), void *user, int64_t stride,
+                          sl_gradcheck *out, sl_err *err) SL_USE_RESULT;
+
+#endif
