@@ -1,4 +1,8 @@
-/* Sparse autoencoders: variants through one registry, the trainer, files. In memory W_enc and W_dec are feature-major [d_sae, d_in]. */
+/* Sparse autoencoders: variants through one registry, the trainer, files.
+ *   z = encode(x) >= 0        x^ = W_dec^T z + b_dec
+ * In memory W_enc and W_dec are feature-major [d_sae, d_in]; on disk they are as SAELens has them (W_enc [d_in, d_sae], W_dec [d_sae, d_in]).
+ * Training runs in the normalised space (x - mean) * scale; at its end mean and scale are folded into the weights once, so that
+ * everything here takes and gives RAW activations, and saving and loading change no bit of a code. */
 #ifndef SAELAB_SAE_H
 #define SAELAB_SAE_H
 
@@ -6,42 +10,110 @@
 
 typedef struct sl_sae sl_sae;
 
+/* ---- variants: one row a kind of SAE, for help, listings and configuration ---- */
+
+typedef struct sl_variant_info {
+    const char *name, *what, *paper;
+    const sl_opt *opts;     /* the variant's own options (sae.<variant>.<option>) */
+    size_t opts_size;       /* bytes of the struct that they fill: sl_opts_default(opts, buffer of opts_size) */
+} sl_variant_info;
+const sl_variant_info *sl_variant_at(int i);              /* i from 0; NULL past the end */
+const sl_variant_info *sl_variant_find(const char *name); /* NULL when there is none */
+
+typedef struct sl_standard_options { /* variant "standard" */
+    double l1;              /* lambda: weight of sum z |d| / sqrt(mean |x|^2) */
+    double l1_warmup;       /* share of the steps over which lambda rises from 0 */
+    int decoder;            /* unit|free: rows of W_dec kept at norm 1, or free (the penalty weights z by |d| either way) */
+} sl_standard_options;
+
+typedef struct sl_topk_options { /* variant "topk" */
+    int64_t k;              /* active latents a row */
+    int64_t k_aux;          /* dead latents in AuxK; 0: d_in / 2 */
+    double aux_alpha;       /* weight of AuxK; 0: off */
+} sl_topk_options;
+
+/* ---- life ---- */
+
+/* A random SAE: decoder rows of norm 1, W_enc = W_dec, biases 0. vopts: the variant's own option struct, NULL for its defaults.
+ * SL_ARG: unknown variant, an option out of range (k > d_sae), a dimension < 1. */
+sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_sae **out, sl_err *err) SL_USE_RESULT;
+void sl_sae_free(sl_sae *s); /* NULL is legal */
+
+typedef struct sl_sae_info {
+    char variant[48], hook[96], model[128], dataset[64];
+    int64_t d_in, d_sae;
+    double scale;           /* of the training normalisation; 1 when there was none */
+    bool has_mean;          /* the training normalisation subtracted a mean */
+    int64_t max_active;     /* most latents that one row can have: for sl_codes_new */
+    double l1;              /* weight of the L1 penalty in the loss; 0 for variants without one */
+} sl_sae_info;
+sl_sae_info sl_sae_about(const sl_sae *s);
+const void *sl_sae_options(const sl_sae *s); /* the variant's option struct, borrowed */
+/* A weight, borrowed until the SAE changes: "W_enc" and "W_dec" [d_sae, d_in], "b_enc" [d_sae], "b_dec" [d_in], f32. SL_MISSING. */
+sl_status sl_sae_weight(const sl_sae *s, const char *name, sl_tensor *out, sl_err *err) SL_USE_RESULT;
+
+/* ---- files: a SAELens folder, cfg.json + sae_weights.safetensors ---- */
+
+/* Variant, options, mean and scale are kept beside under metadata.saelab, so that a reload gives the same variant and, bit for bit,
+ * the same codes. SL_ARG when its training has not finished. Each file is replaced atomically. */
+sl_status sl_sae_save(sl_sae *s, const char *dir, sl_err *err) SL_USE_RESULT;
+/* Reads ours and SAELens's own (6.x) folders of architecture standard and topk. SL_MISSING: no such file; SL_DATA: not JSON, a truncated
+ * file, a key of the wrong kind; SL_SHAPE: names the tensor; SL_NUMERIC: a weight that is not finite; SL_UNAVAILABLE: another architecture
+ * or a normalisation that cannot be folded. */
+sl_status sl_sae_load(sl_ctx *ctx, const char *dir, sl_sae **out, sl_err *err) SL_USE_RESULT;
+
+/* ---- training ---- */
+
 typedef struct sl_sae_train_config { /* option table sl_sae_train_opts */
-    const char *variant;
+    const char *variant;        /* for whoever calls sl_sae_new, as are d_sae, expansion and seed */
     int64_t d_sae;              /* 0: expansion * d_in */
     int64_t expansion;
     int64_t steps, batch, seed, warmup;
-    double lr, decay_fraction;  /* linear decay over the last fraction of the steps */
+    double lr, decay_fraction;  /* linear decay to 0 over the last fraction of the steps */
     double beta1, beta2, clip;
     int64_t dead_window;        /* rows without firing after which a latent counts as dead; 0: min(1e7, a tenth of the run) */
     bool normalize;             /* (x - mean) * scale */
-    int64_t checkpoint_seconds;
+    int64_t checkpoint_seconds; /* 0: only when stopped */
 } sl_sae_train_config;
 extern const sl_opt sl_sae_train_opts[];
 
-/* The registry, for help and listings. */
-typedef struct sl_variant_info { const char *name, *what, *paper; const sl_opt *opts; } sl_variant_info;
-int sl_variants(const sl_variant_info **out);
-
-/* vopts: the variant's own option struct (sl_variant_info.opts), NULL for its defaults. */
-sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_sae **out, sl_err *err) SL_USE_RESULT;
-void sl_sae_free(sl_sae *s);
-/* SAELens folder: cfg.json + sae_weights.safetensors; mean and scale folded, and kept under metadata.saelab so that a reload gives the same variant and codes. */
-sl_status sl_sae_save(sl_sae *s, const char *dir, sl_err *err) SL_USE_RESULT;
-sl_status sl_sae_load(sl_ctx *ctx, const char *dir, sl_sae **out, sl_err *err) SL_USE_RESULT;
-
-typedef struct sl_sae_info { char variant[48], hook[96], model[128], dataset[64]; int64_t d_in, d_sae; double scale; bool has_mean; int64_t max_active; } sl_sae_info;
-sl_sae_info sl_sae_about(const sl_sae *s);
-
-typedef struct sl_sae_step { int64_t step, samples; double loss, fvu, l0, dead, lr, seconds; } sl_sae_step;
-typedef struct sl_sae_result { sl_sae_step last; double seconds, wait_share; sl_sae_step *curve; int64_t n_curve; /* sl_free */ } sl_sae_result;
-/* dir: metrics.csv and checkpoints; resumes bit for bit. */
+typedef struct sl_sae_step {
+    int64_t step, samples;      /* steps done, rows seen */
+    double loss, fvu, l0;       /* of that step's batch, in the normalised space */
+    double dead;                /* share of latents that did not fire within the window */
+    double lr, seconds;         /* seconds of training so far, over all resumes */
+} sl_sae_step;
+typedef struct sl_sae_result {
+    sl_sae_step last;
+    double seconds, wait_share; /* wait_share: of the time, spent waiting for activations */
+    sl_sae_step *curve;         /* [n_curve], at most about 200 points; sl_free */
+    int64_t n_curve;
+} sl_sae_result;
+/* Trains a new SAE (SL_ARG when it was trained or loaded). dir (NULL: nothing is written): dir/metrics.csv, appended while it trains, and
+ * dir/checkpoints, from which an unfinished run of the same configuration goes on bit for bit (SL_EXISTS: they are another
+ * configuration's); the caller removes them once the SAE is saved. The same bits for any number of threads.
+ * SL_SHAPE: d_in differs from the source's; SL_DATA: fewer than two rows, or rows without variance; SL_NUMERIC: the first non-finite
+ * activation, loss or gradient, named with its step; the batch is saved as dir/nonfinite-step-N.npy, the checkpoints stay as they were;
+ * SL_CANCELLED: after a checkpoint. After a failure s can only be freed or trained again. */
 sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *t, const char *dir, sl_sae_result *out, sl_err *err) SL_USE_RESULT;
 
-/* Codes and reconstructions of raw rows x [n, d_in]. z: CSR from sl_csr_new; xhat [n, d_in] or NULL (un-normalised: same space as x). */
-typedef struct sl_codes { int64_t n_rows, capacity; int64_t *row_ptr; int32_t *idx; float *val; } sl_codes;
+/* ---- use ---- */
+
+/* Sparse codes, CSR: row r owns entries row_ptr[r] .. row_ptr[r+1]-1, indices ascend, values are positive. */
+typedef struct sl_codes {
+    int64_t n_rows, capacity;   /* n_rows: rows that it has room for */
+    int64_t *row_ptr;           /* [n_rows + 1] */
+    int32_t *idx;               /* [capacity] */
+    float *val;                 /* [capacity] */
+} sl_codes;
 sl_status sl_codes_new(sl_ctx *ctx, int64_t n_rows, int64_t max_active, sl_codes *out, sl_err *err) SL_USE_RESULT;
 void sl_codes_release(sl_ctx *ctx, sl_codes *z);
+
+/* Codes and reconstructions of raw rows x [n, d_in]. z: at least n rows (row_ptr[0..n] is written); xhat [n, d_in] or NULL, in the space of
+ * x. SL_SHAPE: z is too small; SL_NUMERIC: names the first non-finite row and column; SL_ARG: the training of s has not finished.
+ * Not for two threads at once on one SAE. */
 sl_status sl_sae_encode(sl_sae *s, const float *x, int64_t n, sl_codes *z, float *xhat, sl_err *err) SL_USE_RESULT;
+/* x^ = W_dec^T z + b_dec of n rows of codes. */
+sl_status sl_sae_decode(sl_sae *s, const sl_codes *z, int64_t n, float *xhat, sl_err *err) SL_USE_RESULT;
 
 #endif
