@@ -48,6 +48,9 @@ const char *sl_ctx_cache_dir(const sl_ctx *ctx); /* absolute, not necessarily th
 void sl_cancel(sl_ctx *ctx, int signal_number);
 int sl_cancelled(const sl_ctx *ctx); /* 0, or the signal's number */
 
+/* A second listener beside the options' own (a run's log.txt); fn NULL ends it. */
+void sl_ctx_tap(sl_ctx *ctx, sl_event_fn fn, void *user);
+
 void sl_log(sl_ctx *ctx, sl_level level, const char *fmt, ...) SL_PRINTF(3, 4);
 void sl_progress(sl_ctx *ctx, const char *task, double done, double total, const char *unit, const char *fmt, ...)
     SL_PRINTF(6, 7);
@@ -58,6 +61,7 @@ void *sl_alloc(sl_ctx *ctx, size_t bytes); /* NULL: out of memory (or injected);
 void sl_free(sl_ctx *ctx, void *p);        /* NULL is legal */
 char *sl_strdup(sl_ctx *ctx, const char *s);
 int64_t sl_alloc_count(const sl_ctx *ctx); /* calls of sl_alloc so far: a training loop must not raise it */
+void *sl_keep(sl_ctx *ctx, size_t bytes);          /* zeroed, lives as long as ctx; NULL without memory */
 const char *sl_intern(sl_ctx *ctx, const char *s); /* a copy that lives as long as ctx; NULL without memory */
 
 /* Arena: blocks that grow, reset keeps them. */

@@ -1,4 +1,4 @@
-/* The context: allocator, events, cancellation, attachments, interned strings. */
+/* The context: allocator, events, cancellation, attachments, memory kept until the end. */
 #include "base/threads.h"
 
 #include <saelab/ctx.h>
@@ -7,6 +7,7 @@
 #include <omp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 
 enum { N_ATTACH = 16, HUGE_PAGE = 2 << 20, HUGE_FROM = 4 << 20 };
 
-typedef struct interned { struct interned *next; char text[]; } interned;
+typedef struct kept { struct kept *next; max_align_t data[]; } kept;
 
 struct sl_ctx {
     sl_ctx_opts o;
@@ -22,10 +23,12 @@ struct sl_ctx {
     int n_threads;
     volatile sig_atomic_t cancelled;
     int64_t n_alloc;
-    pthread_mutex_t lock; /* n_alloc, interned */
-    interned *strings;
+    pthread_mutex_t lock; /* n_alloc, kept */
+    kept *kept;
     struct { const void *key; void *value; void (*free_fn)(sl_ctx *, void *); } attach[N_ATTACH];
     int n_attach;
+    sl_event_fn tap;
+    void *tap_user;
 };
 
 static char *default_cache_dir(const char *asked)
@@ -76,10 +79,10 @@ void sl_ctx_free(sl_ctx *ctx)
     for (int i = ctx->n_attach - 1; i >= 0; i--)
         if (ctx->attach[i].free_fn)
             ctx->attach[i].free_fn(ctx, ctx->attach[i].value);
-    while (ctx->strings) {
-        interned *next = ctx->strings->next;
-        free(ctx->strings);
-        ctx->strings = next;
+    while (ctx->kept) {
+        kept *next = ctx->kept->next;
+        free(ctx->kept);
+        ctx->kept = next;
     }
     pthread_mutex_destroy(&ctx->lock);
     free(ctx->cache_dir);
@@ -94,22 +97,32 @@ int sl_cancelled(const sl_ctx *ctx) { return (int)ctx->cancelled; }
 
 /* ---- events ---- */
 
+void sl_ctx_tap(sl_ctx *ctx, sl_event_fn fn, void *user)
+{
+    ctx->tap = fn;
+    ctx->tap_user = user;
+}
+
+static void emit(sl_ctx *ctx, const sl_event *e)
+{
+    if (ctx->o.on_event)
+        ctx->o.on_event(ctx->o.event_user, e);
+    if (ctx->tap)
+        ctx->tap(ctx->tap_user, e);
+}
+
 void sl_log(sl_ctx *ctx, sl_level level, const char *fmt, ...)
 {
-    if (!ctx->o.on_event)
-        return;
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    ctx->o.on_event(ctx->o.event_user, &(sl_event){ .kind = SL_EVENT_LOG, .level = level, .text = text });
+    emit(ctx, &(sl_event){ .kind = SL_EVENT_LOG, .level = level, .text = text });
 }
 
 void sl_progress(sl_ctx *ctx, const char *task, double done, double total, const char *unit, const char *fmt, ...)
 {
-    if (!ctx->o.on_event)
-        return;
     char text[256] = "";
     if (fmt) {
         va_list ap;
@@ -117,8 +130,7 @@ void sl_progress(sl_ctx *ctx, const char *task, double done, double total, const
         vsnprintf(text, sizeof text, fmt, ap);
         va_end(ap);
     }
-    ctx->o.on_event(ctx->o.event_user, &(sl_event){ .kind = SL_EVENT_PROGRESS, .text = fmt ? text : NULL, .task = task,
-                                                    .done = done, .total = total, .unit = unit });
+    emit(ctx, &(sl_event){ .kind = SL_EVENT_PROGRESS, .text = fmt ? text : NULL, .task = task, .done = done, .total = total, .unit = unit });
 }
 
 /* ---- memory ---- */
@@ -161,20 +173,23 @@ char *sl_strdup(sl_ctx *ctx, const char *s)
 
 int64_t sl_alloc_count(const sl_ctx *ctx) { return ctx->n_alloc; }
 
+void *sl_keep(sl_ctx *ctx, size_t bytes)
+{
+    kept *k = counted(ctx) && bytes < SIZE_MAX / 2 ? calloc(1, sizeof *k + bytes) : NULL;
+    if (!k)
+        return NULL;
+    pthread_mutex_lock(&ctx->lock);
+    k->next = ctx->kept;
+    ctx->kept = k;
+    pthread_mutex_unlock(&ctx->lock);
+    return k->data;
+}
+
 const char *sl_intern(sl_ctx *ctx, const char *s)
 {
-    if (!counted(ctx))
-        return NULL;
     size_t n = strlen(s) + 1;
-    interned *e = malloc(sizeof *e + n);
-    if (!e)
-        return NULL;
-    memcpy(e->text, s, n);
-    pthread_mutex_lock(&ctx->lock);
-    e->next = ctx->strings;
-    ctx->strings = e;
-    pthread_mutex_unlock(&ctx->lock);
-    return e->text;
+    char *d = sl_keep(ctx, n);
+    return d ? memcpy(d, s, n) : NULL;
 }
 
 /* ---- attachments ---- */
