@@ -43,21 +43,38 @@ typedef struct sl_opt {
 /* Sets every field of cfg to its default. */
 void sl_opts_default(const sl_opt *table, void *cfg);
 /* Sets one field from text. `where` ("--lr", "experiment.yaml:4:9") opens the error line.
- * SL_ARG or SL_CONFIG (as `code`) when the text is not whole, not finite or out of range. */
+ * INT takes 200000 and 2e5, but not 2.5 or 1_000; BOOL true|yes|on|1 and false|no|off|0; STR "" is none (NULL);
+ * STRS appends one item (a repeatable flag). Text must be UTF-8.
+ * `code` (SL_ARG or SL_CONFIG) when the name is unknown (with the nearest one named), the text is not whole, not finite, out of
+ * range or not among the choices; SL_MEM. The field is untouched on failure. */
 sl_status sl_opts_set(sl_ctx *ctx, const sl_opt *table, void *cfg, const char *name, const char *text, const char *where,
                       sl_status code, sl_err *err) SL_USE_RESULT;
 const sl_opt *sl_opts_find(const sl_opt *table, const char *name); /* NULL when there is none; '-' equals '_' */
-/* The value of one field as text that sl_opts_set reads back to the same value. Returns snprintf's length. */
+/* The option that a mistyped name probably means, or NULL. */
+const char *sl_opts_closest(const sl_opt *table, const char *name);
+/* What a value must be: "a whole number from 1 to 64", "one of: adamw, muon". */
+void sl_opts_expected(const sl_opt *o, char *out, size_t size);
+/* The value of one field as text that sl_opts_set reads back to the same value (a list, which it appends to, is shown as [a, b]).
+ * Returns snprintf's length. */
 int sl_opts_text(const sl_opt *o, const void *cfg, char *out, size_t size);
-/* "name: value" lines in table order, indented by `indent` spaces, appended to a FILE-like callback. */
+/* "name: value" lines in table order, indented by `indent` spaces, that sl_opts_from_yaml reads back to the same values. put gets
+ * pieces to append, the newlines among them. */
 void sl_opts_dump(const sl_opt *table, const void *cfg, int indent, void (*put)(void *, const char *), void *user);
+
+/* Parts that callers with words or numbers of their own use too. */
+bool sl_parse_number(const char *text, double *out);       /* whole, finite, decimal; *out untouched when false */
+bool sl_parse_int(const char *text, int64_t *out);         /* as INT above */
+bool sl_name_equal(const char *a, const char *b);          /* '-' equals '_' */
+int sl_name_distance(const char *a, const char *b);        /* edits (insert, delete, replace, swap neighbours) */
+bool sl_name_close(const char *typed, const char *name);   /* near enough for "did you mean" */
 
 /* ---- YAML: libyaml's node tree with line marks ---- */
 
 typedef struct sl_yaml sl_yaml;            /* a parsed document */
 typedef struct sl_ynode { const sl_yaml *doc; int id; } sl_ynode; /* id 0: none */
 
-/* SL_MISSING (no file), SL_CONFIG (syntax: file:line:column, more than one document, duplicate key, depth > 32). */
+/* SL_MISSING (no file), SL_IO, SL_MEM, SL_CONFIG (syntax: file:line:column, more than one document, a key twice, a key that is not
+ * a word, an alias, more than 32 levels, 4,096 keys a map or 4 MB). An empty file is a document whose root is SL_Y_NONE. */
 sl_status sl_yaml_load(sl_ctx *ctx, const char *path, sl_yaml **out, sl_err *err) SL_USE_RESULT;
 sl_status sl_yaml_parse(sl_ctx *ctx, const char *name, const char *text, size_t len, sl_yaml **out, sl_err *err) SL_USE_RESULT;
 void sl_yaml_free(sl_yaml *y);
@@ -68,10 +85,12 @@ const char *sl_ynode_text(sl_ynode n);     /* scalar text, else NULL */
 int sl_ynode_len(sl_ynode n);              /* items of a list or pairs of a map */
 sl_ynode sl_ynode_at(sl_ynode n, int i);   /* i-th item, or value of the i-th pair */
 sl_ynode sl_ynode_key(sl_ynode n, int i);  /* key node of the i-th pair */
-sl_ynode sl_ynode_get(sl_ynode map, const char *key);
+sl_ynode sl_ynode_get(sl_ynode map, const char *key); /* '-' equals '_' */
+bool sl_ynode_is_null(sl_ynode n);         /* an empty value, ~ or null, unquoted */
 void sl_ynode_where(sl_ynode n, char out[256]); /* "file:line:column", from 1 */
 /* Walks a map: every key must be in the table; the fields named are set, the others stay. Keys in `skip` (NULL-terminated, may
- * be NULL) are left to the caller. A list where a scalar belongs is SL_CONFIG. */
+ * be NULL) are left to the caller. A list where a scalar belongs is SL_CONFIG; null is none for text. No map at all (an empty
+ * file or value) sets nothing. */
 sl_status sl_opts_from_yaml(sl_ctx *ctx, const sl_opt *table, void *cfg, sl_ynode map, const char *const *skip, sl_err *err)
     SL_USE_RESULT;
 
