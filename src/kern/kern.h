@@ -2,10 +2,13 @@
  * Filled in layers, each only what it improves: ref (plain C, complete, f32 and f64, the oracle), simd (AVX2 / AVX-512,
  * chosen at run time), onednn (matrix products). Only kernels dereference tensor data.
  *
- * Rules for every slot: no allocation (scratch is made with the table), no atomics, and the same bits for any thread count:
+ * Rules for every slot: no allocation (scratch belongs to the table and grows only when a call needs more than any before,
+ * so a steady loop allocates nothing; see kern/scratch.h), no atomics, and the same bits for any thread count:
  * work is cut into tiles that do not depend on n_threads, each output has one owner, reductions have a fixed partition and
  * tree. Shapes are the caller's promise (asserted); operators check them. "rows" means all dimensions but the last.
- * dx-type outputs of *_back slots are ADDED to (+=) unless said otherwise, and may be NULL: not wanted. */
+ * dx-type outputs of *_back slots are ADDED to (+=) unless said otherwise, and may be NULL: not wanted.
+ * A factor beta == 0 means that the old value is not read. Element-wise slots may work in place (y == x).
+ * A slot without memory for its scratch leaves its outputs undefined and sets a sticky flag: sl_kern_failed. */
 #ifndef SL_KERN_H
 #define SL_KERN_H
 
@@ -89,16 +92,22 @@ struct sl_kern {
     /* ---- language model ---- */
     void (*embed)(const sl_kern *k, const sl_tensor *ids /* I32 */, const sl_tensor *table /* [V, C] */, double beta, sl_tensor *y /* [rows, C] */);
     void (*embed_back)(const sl_kern *k, const sl_tensor *ids, const sl_tensor *dy, sl_tensor *dtable);
-    void (*rotary)(const sl_kern *k, const sl_tensor *x /* [B, T, H * hd] */, int n_head, int64_t pos0, double base, double sign, double beta, sl_tensor *y); /* sign -1: inverse, the backward */
+    /* Rotary positions (Su et al. 2021, arXiv 2104.09864, in the half-split pairing of GPT-NeoX): in the q and k thirds of
+     * x [B, T, 3C], C = n_head * hd, elements i and i + hd/2 of a head turn by (pos0 + t) * base^(-2i/hd); the v third is
+     * passed on. y = turned x + beta y; sign -1: the inverse, which is the backward. In place when beta is 0. */
+    void (*rotary)(const sl_kern *k, const sl_tensor *x, int n_head, int64_t pos0, double base, double sign, double beta, sl_tensor *y);
     void (*attention)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv /* [B, T, 3C] */, sl_tensor *y /* [B, T, C] */, sl_tensor *lse /* [B, H, T] */);
     void (*attention_back)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv, const sl_tensor *y, const sl_tensor *lse, const sl_tensor *dy, sl_tensor *dqkv /* += */);
     /* mean over rows with target >= 0 of -log softmax(logits)[target]; logits are overwritten by d(loss)/d(logits) when
      * `grad`; row_loss [rows] may be NULL. Returns the mean (0 when no row counts). */
-    double (*softmax_xent)(const sl_kern *k, sl_tensor *logits, const sl_tensor *targets /* I32 [rows] */, bool grad, sl_tensor *row_loss);
+    double (*softmax_xent)(const sl_kern *k, sl_tensor *logits, const sl_tensor *targets /* I32 [rows] */, bool grad, sl_tensor *row_loss); /* row_loss and gradient of a row that does not count: 0 */
+
+    int64_t (*count_targets)(const sl_kern *k, const sl_tensor *targets); /* how many are >= 0: the rows that softmax_xent counts */
 
     /* ---- sparse codes: x [B, d_in], W feature-major [F, d_in] ---- */
     /* The min(k, number positive) largest of x W^T + b in each row; order of selection: value descending, index ascending.
-     * skip [F] U8 or NULL: features with skip != 0 are not candidates (AuxK chooses among the dead). */
+     * skip [F] U8 or NULL: features with skip != 0 are not candidates (AuxK chooses among the dead).
+     * z->capacity >= B * min(n_active, F). A pre-activation is sl_dot of kern/dot.h plus b, bit for bit in every layer. */
     void (*encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip, int64_t n_active, sl_csr *z);
     /* Values of a frozen selection: z.val = x . W[idx] + b[idx], the index structure kept (gradient checks). */
     void (*encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);
@@ -114,16 +123,22 @@ struct sl_kern {
     /* ---- optimizers and constraints ---- */
     void (*adam)(const sl_kern *k, const sl_adam *a, sl_tensor *w, const sl_tensor *g, sl_tensor *m, sl_tensor *v);
     void (*row_norms)(const sl_kern *k, const sl_tensor *W, sl_tensor *norm);            /* [F, D] -> [F] */
+    void (*row_norms_back)(const sl_kern *k, const sl_tensor *W, const sl_tensor *norm, const sl_tensor *dnorm, sl_tensor *dW); /* dW_f += dnorm_f w_f / norm_f; a zero row adds 0 */
     void (*row_normalize)(const sl_kern *k, sl_tensor *W);                                /* rows to norm 1; a zero row stays */
     void (*row_project)(const sl_kern *k, const sl_tensor *W, sl_tensor *dW);             /* dW_f -= (dW_f . w_f) w_f / |w_f|^2 */
 };
 
-/* The table of a context for SL_F32 (best layers allowed by ctx options) or SL_F64 (ref). Lives as long as ctx. */
+/* True once a slot of this table found no memory for its scratch; stays true. Whoever ran slots then reports SL_MEM. */
+bool sl_kern_failed(const sl_kern *k);
+
+/* The table of a context for SL_F32 (best layers allowed by ctx options' `kern`, else the variable SL_KERN, else all) or
+ * SL_F64 (ref). Lives as long as ctx. SL_ARG: unknown layer; SL_UNAVAILABLE: a layer asked for by name cannot run here. */
 sl_status sl_kern_get(sl_ctx *ctx, sl_dtype dtype, const sl_kern **out, sl_err *err) SL_USE_RESULT;
-/* A table of named layers ("ref", "ref+simd", "ref+simd+onednn"), for tests and benchmarks. */
+/* The f32 table of named layers ("ref", "ref+simd", "ref+simd+onednn"), for tests and benchmarks. Lives as long as ctx. */
 sl_status sl_kern_named(sl_ctx *ctx, const char *layers, const sl_kern **out, sl_err *err) SL_USE_RESULT;
 
-/* layers: each overrides the slots that it improves, or leaves the table alone where the CPU lacks what it needs */
+/* Layers: each overrides the slots that it improves and appends its name to id ("+simd/avx2"), or leaves the table alone
+ * where the CPU lacks what it needs. State of a layer hangs in sl_kern_impl (kern/scratch.h). */
 void sl_kern_ref_f32(sl_kern *k);
 void sl_kern_ref_f64(sl_kern *k);
 void sl_kern_simd(sl_kern *k);

@@ -1,0 +1,15 @@
+/* The plain C kernels for f64. */
+#define REAL double
+#define REAL_DTYPE SL_F64
+#define DOT sl_dot_f64
+
+#include "kern/ref_common_tmpl.h"
+#include "kern/ref_gemm_tmpl.h"
+#include "kern/ref_dense_tmpl.h"
+#include "kern/ref_norm_tmpl.h"
+#include "kern/ref_lm_tmpl.h"
+#include "kern/ref_sparse_tmpl.h"
+#include "kern/ref_optim_tmpl.h"
+#include "kern/ref_table_tmpl.h"
+
+void sl_kern_ref_f64(sl_kern *k) { fill_table(k); }

@@ -1,0 +1,260 @@
+/* ref: sparse codes. Layout of sl_csr in kern.h; W is feature-major [F, d]. */
+#include "kern/ref_common_tmpl.h"
+
+enum { ENCODE_ROWS = 8 }; /* rows that share one reading of W */
+
+/* ---- selection: the largest positive values of a row, value descending, index ascending ---- */
+
+/* true when a comes after b in the order of selection */
+static bool later(const REAL *v, int32_t a, int32_t b) { return v[a] < v[b] || (v[a] == v[b] && a > b); }
+
+/* heap[0..n-1] keeps the latest of its members on top; moves member i down to its place */
+static void sift_down(const REAL *v, int32_t *heap, int64_t n, int64_t i)
+{
+    for (;;) {
+        int64_t child = 2 * i + 1;
+        if (child >= n)
+            return;
+        if (child + 1 < n && later(v, heap[child + 1], heap[child]))
+            child++;
+        if (!later(v, heap[child], heap[i]))
+            return;
+        int32_t t = heap[i];
+        heap[i] = heap[child];
+        heap[child] = t;
+        i = child;
+    }
+}
+
+/* Writes the selected of v [F] to idx and val, indices ascending; returns how many. idx holds `limit` entries. */
+static int64_t select_row(const REAL *v, int64_t F, const uint8_t *skip, int64_t limit, int32_t *idx, REAL *val)
+{
+    int64_t n = 0;
+    if (limit == 0)
+        return 0;
+    for (int32_t f = 0; f < F; f++) {
+        if (!(v[f] > 0) || (skip && skip[f]))
+            continue;
+        if (n < limit) {
+            idx[n++] = f;
+            for (int64_t i = n / 2 - 1; n == limit && i >= 0; i--)
+                sift_down(v, idx, n, i);
+        } else if (later(v, idx[0], f)) {
+            idx[0] = f;
+            sift_down(v, idx, n, 0);
+        }
+    }
+    if (n == limit) { /* a heap: everything up to its top, read again in order of index */
+        int32_t last = idx[0];
+        n = 0;
+        for (int32_t f = 0; f < F; f++)
+            if (v[f] > 0 && !(skip && skip[f]) && !later(v, f, last))
+                idx[n++] = f;
+    }
+    for (int64_t i = 0; i < n; i++)
+        val[i] = v[idx[i]];
+    return n;
+}
+
+/* Pre-activations of rows r0 .. r0 + n - 1 into v [n, F]. */
+static void encode_rows(const REAL *x, const REAL *w, const REAL *b, int64_t r0, int64_t n, int64_t F, int64_t d, REAL *v)
+{
+    for (int64_t f = 0; f < F; f++)
+        for (int64_t r = 0; r < n; r++)
+            v[r * F + f] = DOT(x + (r0 + r) * d, w + f * d, d) + b[f];
+}
+
+/* Closes the gaps between rows that were written `limit` entries apart; row_ptr[r + 1] holds the count of row r. */
+static void compact(sl_csr *z, int64_t limit)
+{
+    REAL *val = z->val;
+    z->row_ptr[0] = 0;
+    for (int64_t r = 0; r < z->n_rows; r++) {
+        int64_t n = z->row_ptr[r + 1], to = z->row_ptr[r];
+        memmove(z->idx + to, z->idx + r * limit, (size_t)n * sizeof *z->idx);
+        memmove(val + to, val + r * limit, (size_t)n * sizeof *val);
+        z->row_ptr[r + 1] = to + n;
+    }
+}
+
+static void encode_topk(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip,
+                        int64_t n_active, sl_csr *z)
+{
+    const REAL *in = real(x), *w = real(W), *bias = real(b);
+    const uint8_t *no = skip ? skip->data : NULL;
+    REAL *val = z->val;
+    int64_t B = sl_rows(x), F = sl_rows(W), d = sl_cols(W), limit = at_most(n_active, F), share = ENCODE_ROWS * F;
+    assert(sl_cols(x) == d && sl_numel(b) == F && z->n_rows == B && z->n_cols == F && z->capacity >= B * limit);
+    assert(!skip || (skip->dtype == SL_U8 && sl_numel(skip) == F));
+    REAL *scratch = sl_kern_scratch(k, SL_SCRATCH_ROWS, (size_t)(k->n_threads * share) * sizeof(REAL));
+    if (!scratch) {
+        memset(z->row_ptr, 0, (size_t)(B + 1) * sizeof *z->row_ptr);
+        return;
+    }
+    #pragma omp parallel for num_threads(sl_team(k, B * F * d)) schedule(static)
+    for (int64_t t = 0; t < (B + ENCODE_ROWS - 1) / ENCODE_ROWS; t++) {
+        REAL *v = scratch + omp_get_thread_num() * share;
+        int64_t r0 = t * ENCODE_ROWS, n = at_most(ENCODE_ROWS, B - r0);
+        encode_rows(in, w, bias, r0, n, F, d, v);
+        for (int64_t r = r0; r < r0 + n; r++)
+            z->row_ptr[r + 1] = select_row(v + (r - r0) * F, F, no, limit, z->idx + r * limit, val + r * limit);
+    }
+    compact(z, limit);
+}
+
+static void encode_at(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z)
+{
+    const REAL *in = real(x), *w = real(W), *bias = real(b);
+    REAL *val = z->val;
+    int64_t d = sl_cols(W);
+    assert(sl_cols(x) == d && sl_rows(x) == z->n_rows && sl_rows(W) == z->n_cols);
+    #pragma omp parallel for num_threads(sl_team(k, z->row_ptr[z->n_rows] * d)) schedule(static)
+    for (int64_t r = 0; r < z->n_rows; r++)
+        for (int64_t e = z->row_ptr[r]; e < z->row_ptr[r + 1]; e++)
+            val[e] = DOT(in + r * d, w + z->idx[e] * d, d) + bias[z->idx[e]];
+}
+
+/* ---- dense <-> sparse ---- */
+
+static void csr_from_dense(const sl_kern *k, const sl_tensor *dense, sl_csr *z)
+{
+    const REAL *x = real(dense);
+    REAL *val = z->val;
+    int64_t rows = sl_rows(dense), F = sl_cols(dense);
+    assert(z->n_rows == rows && z->n_cols == F);
+    z->row_ptr[0] = 0;
+    #pragma omp parallel for num_threads(sl_team(k, rows * F)) schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t n = 0;
+        for (int64_t f = 0; f < F; f++)
+            n += x[r * F + f] > 0;
+        z->row_ptr[r + 1] = n;
+    }
+    for (int64_t r = 0; r < rows; r++)
+        z->row_ptr[r + 1] += z->row_ptr[r];
+    assert(z->row_ptr[rows] <= z->capacity);
+    #pragma omp parallel for num_threads(sl_team(k, rows * F)) schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t f = 0, e = z->row_ptr[r]; f < F; f++)
+            if (x[r * F + f] > 0) {
+                z->idx[e] = (int32_t)f;
+                val[e++] = x[r * F + f];
+            }
+}
+
+static void csr_to_dense(const sl_kern *k, const sl_csr *z, sl_tensor *dense)
+{
+    REAL *x = real(dense);
+    const REAL *val = z->val;
+    int64_t F = sl_cols(dense);
+    assert(z->n_rows == sl_rows(dense) && z->n_cols == F);
+    #pragma omp parallel for num_threads(sl_team(k, z->n_rows * F)) schedule(static)
+    for (int64_t r = 0; r < z->n_rows; r++) {
+        for (int64_t f = 0; f < F; f++)
+            x[r * F + f] = 0;
+        for (int64_t e = z->row_ptr[r]; e < z->row_ptr[r + 1]; e++)
+            x[r * F + z->idx[e]] = val[e];
+    }
+}
+
+/* ---- decoding and gradients ---- */
+
+static void sparse_decode(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *bias, sl_tensor *y)
+{
+    const REAL *w = real(W), *b = bias ? real(bias) : NULL, *val = z->val;
+    REAL *o = real(y);
+    int64_t d = sl_cols(W);
+    assert(sl_rows(W) == z->n_cols && sl_numel(y) == z->n_rows * d && (!bias || sl_numel(bias) == d));
+    #pragma omp parallel for num_threads(sl_team(k, (z->row_ptr[z->n_rows] + z->n_rows) * d)) schedule(static)
+    for (int64_t r = 0; r < z->n_rows; r++)
+        for (int64_t j0 = 0; j0 < d; j0 += TILE) {
+            double acc[TILE] = { 0 };
+            int64_t n = at_most(TILE, d - j0);
+            for (int64_t e = z->row_ptr[r]; e < z->row_ptr[r + 1]; e++)
+                for (int64_t j = 0; j < n; j++)
+                    acc[j] += (double)val[e] * (double)w[z->idx[e] * d + j0 + j];
+            for (int64_t j = 0; j < n; j++)
+                o[r * d + j0 + j] = (REAL)(acc[j] + (b ? (double)b[j0 + j] : 0));
+        }
+}
+
+static void sparse_dval(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *dy, double beta, sl_tensor *dval)
+{
+    const REAL *w = real(W), *g = real(dy);
+    REAL *o = real(dval);
+    int64_t d = sl_cols(W);
+    assert(sl_rows(dy) == z->n_rows && sl_cols(dy) == d && sl_numel(dval) >= z->row_ptr[z->n_rows]);
+    #pragma omp parallel for num_threads(sl_team(k, z->row_ptr[z->n_rows] * d)) schedule(static)
+    for (int64_t r = 0; r < z->n_rows; r++)
+        for (int64_t e = z->row_ptr[r]; e < z->row_ptr[r + 1]; e++) {
+            double s = 0;
+            for (int64_t j = 0; j < d; j++)
+                s += (double)g[r * d + j] * (double)w[z->idx[e] * d + j];
+            o[e] = plus((REAL)s, beta, o + e);
+        }
+}
+
+/* The code in feature-major order: feature f owns places ptr[f] .. ptr[f+1]-1, rows ascending. */
+typedef struct transposed { int64_t *ptr; int32_t *entry, *row; } transposed;
+
+static bool transpose_code(const sl_kern *k, const sl_csr *z, transposed *t)
+{
+    t->ptr = sl_kern_scratch(k, SL_SCRATCH_PTR, (size_t)(z->n_cols + 1) * sizeof *t->ptr);
+    t->entry = sl_kern_scratch(k, SL_SCRATCH_ENTRY, (size_t)z->capacity * sizeof *t->entry);
+    t->row = sl_kern_scratch(k, SL_SCRATCH_ENTRY_ROW, (size_t)z->capacity * sizeof *t->row);
+    if (!t->ptr || !t->entry || !t->row)
+        return false;
+    assert(z->capacity <= INT32_MAX);
+    memset(t->ptr, 0, (size_t)(z->n_cols + 1) * sizeof *t->ptr);
+    for (int64_t e = 0; e < z->row_ptr[z->n_rows]; e++)
+        t->ptr[z->idx[e] + 1]++;
+    for (int64_t f = 0; f < z->n_cols; f++)
+        t->ptr[f + 1] += t->ptr[f];
+    for (int64_t r = 0; r < z->n_rows; r++)
+        for (int64_t e = z->row_ptr[r]; e < z->row_ptr[r + 1]; e++) {
+            int64_t place = t->ptr[z->idx[e]]++;
+            t->entry[place] = (int32_t)e;
+            t->row[place] = (int32_t)r;
+        }
+    for (int64_t f = z->n_cols; f > 0; f--) /* filling moved each start to its end */
+        t->ptr[f] = t->ptr[f - 1];
+    t->ptr[0] = 0;
+    return true;
+}
+
+static void dict_grad_row(const transposed *t, int64_t f, const REAL *coef, const REAL *rows, int64_t d, REAL *dW)
+{
+    for (int64_t j0 = 0; j0 < d; j0 += TILE) {
+        double acc[TILE] = { 0 };
+        int64_t n = at_most(TILE, d - j0);
+        for (int64_t p = t->ptr[f]; p < t->ptr[f + 1]; p++)
+            for (int64_t j = 0; j < n; j++)
+                acc[j] += (double)coef[t->entry[p]] * (double)rows[t->row[p] * d + j0 + j];
+        for (int64_t j = 0; j < n; j++)
+            dW[f * d + j0 + j] += (REAL)acc[j];
+    }
+}
+
+static void dict_grad(const sl_kern *k, const sl_csr *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db)
+{
+    const REAL *c = real(coef), *x = real(rows);
+    REAL *g = real(dW), *gb = db ? real(db) : NULL;
+    int64_t d = sl_cols(dW);
+    transposed t;
+    assert(sl_rows(dW) == z->n_cols && sl_rows(rows) == z->n_rows && sl_cols(rows) == d);
+    assert(sl_numel(coef) >= z->row_ptr[z->n_rows]);
+    if (!transpose_code(k, z, &t))
+        return;
+    /* features fire unequally often; each has one owner, whoever it is */
+    #pragma omp parallel for num_threads(sl_team(k, z->row_ptr[z->n_rows] * d)) schedule(dynamic, 16)
+    for (int64_t f = 0; f < z->n_cols; f++) {
+        double s = 0;
+        if (t.ptr[f] == t.ptr[f + 1])
+            continue;
+        dict_grad_row(&t, f, c, x, d, g);
+        for (int64_t p = t.ptr[f]; p < t.ptr[f + 1]; p++)
+            s += (double)c[t.entry[p]];
+        if (gb)
+            gb[f] += (REAL)s;
+    }
+}

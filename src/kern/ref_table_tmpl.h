@@ -1,0 +1,19 @@
+/* ref: every slot of the table. */
+static void fill_table(sl_kern *k)
+{
+    snprintf(k->id, sizeof k->id, "ref");
+    k->dtype = REAL_DTYPE;
+    k->gemm = gemm;
+    k->fill = fill, k->copy = copy, k->axpby = axpby, k->add = add, k->mul = mul;
+    k->add_row = add_row, k->mul_row = mul_row, k->col_sum = col_sum;
+    k->act = act, k->act_back = act_back, k->dropout = dropout;
+    k->sum = sum, k->sum_sq = sum_sq, k->dot = dot, k->sq_dist = sq_dist, k->not_finite = not_finite;
+    k->layernorm = layernorm, k->layernorm_back = layernorm_back;
+    k->rmsnorm = rmsnorm, k->rmsnorm_back = rmsnorm_back;
+    k->embed = embed, k->embed_back = embed_back, k->rotary = rotary;
+    k->attention = attention, k->attention_back = attention_back, k->softmax_xent = softmax_xent;
+    k->encode_topk = encode_topk, k->encode_at = encode_at;
+    k->csr_from_dense = csr_from_dense, k->csr_to_dense = csr_to_dense;
+    k->sparse_decode = sparse_decode, k->sparse_dval = sparse_dval, k->dict_grad = dict_grad;
+    k->adam = adam, k->row_norms = row_norms, k->row_normalize = row_normalize, k->row_project = row_project;
+}
