@@ -24,7 +24,7 @@ size_t sl_utf8_next(const char *s, size_t n, uint32_t *cp)
     return len;
 }
 
-bool sl_utf8_valid(const char *s, size_t n)
+bool sl_is_utf8(const char *s, size_t n)
 {
     uint32_t cp;
     for (size_t i = 0; i < n;) {

@@ -8,6 +8,6 @@
 
 /* Bytes of the code point at s (n >= 1 of them readable), its value in *cp; 0 when they are not UTF-8. */
 size_t sl_utf8_next(const char *s, size_t n, uint32_t *cp);
-bool sl_utf8_valid(const char *s, size_t n);
+bool sl_is_utf8(const char *s, size_t n);
 
 #endif
