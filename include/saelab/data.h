@@ -17,7 +17,14 @@ typedef struct sl_text {
     char sha256[65];
 } sl_text;
 
-typedef struct sl_dataset_info { const char *name, *what, *url, *sha256, *licence; int64_t bytes; } sl_dataset_info;
+typedef struct sl_dataset_info {
+    const char *name, *what;
+    const char *url;            /* NULL: nothing to download */
+    const char *archive_sha256; /* of what the url gives when that is packed, or NULL */
+    const char *sha256;         /* of the plain text; NULL: known by its size alone */
+    const char *licence;
+    int64_t bytes;              /* of the plain text; 0: not fixed */
+} sl_dataset_info;
 extern const sl_dataset_info sl_datasets[]; /* name NULL ends it */
 
 /* Looks through --data-dir, SAELAB_DATA, ../shared/data (from the working folder and its parents), the user's cache; then downloads (when built
