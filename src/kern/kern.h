@@ -98,6 +98,10 @@ struct sl_kern {
     void (*rotary)(const sl_kern *k, const sl_tensor *x, int n_head, int64_t pos0, double base, double sign, double beta, sl_tensor *y);
     void (*attention)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv /* [B, T, 3C] */, sl_tensor *y /* [B, T, C] */, sl_tensor *lse /* [B, H, T] */);
     void (*attention_back)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv, const sl_tensor *y, const sl_tensor *lse, const sl_tensor *dy, sl_tensor *dqkv /* += */);
+    /* One token at a time, for sampling. y [N] = act(W x + bias) + beta y; W [N, K] of the table's dtype, or BF16 with sums as wide as ever. */
+    void (*gemv)(const sl_kern *k, const sl_tensor *W, const sl_tensor *x /* [K] */, const sl_tensor *bias /* [N] or NULL */, sl_act act, double beta, sl_tensor *y);
+    /* Attention of position T - 1 over positions 0..T-1 (B 1, no dropout): qkv [>= T, 3C] is a cache of rows, y [C]. */
+    void (*attend)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv, sl_tensor *y);
     /* mean over rows with target >= 0 of -log softmax(logits)[target]; logits are overwritten by d(loss)/d(logits) when
      * `grad`; row_loss [rows] may be NULL. Returns the mean (0 when no row counts). */
     double (*softmax_xent)(const sl_kern *k, sl_tensor *logits, const sl_tensor *targets /* I32 [rows] */, bool grad, sl_tensor *row_loss); /* row_loss and gradient of a row that does not count: 0 */

@@ -8,6 +8,7 @@
 #include "kern/ref_dense_tmpl.h"
 #include "kern/ref_norm_tmpl.h"
 #include "kern/ref_lm_tmpl.h"
+#include "kern/ref_decode_tmpl.h"
 #include "kern/ref_sparse_tmpl.h"
 #include "kern/ref_optim_tmpl.h"
 #include "kern/ref_table_tmpl.h"

@@ -12,6 +12,7 @@ static void fill_table(sl_kern *k)
     k->rmsnorm = rmsnorm, k->rmsnorm_back = rmsnorm_back;
     k->embed = embed, k->embed_back = embed_back, k->rotary = rotary;
     k->attention = attention, k->attention_back = attention_back, k->softmax_xent = softmax_xent;
+    k->gemv = gemv, k->attend = attend;
     k->encode_topk = encode_topk, k->encode_at = encode_at;
     k->csr_from_dense = csr_from_dense, k->csr_to_dense = csr_to_dense;
     k->sparse_decode = sparse_decode, k->sparse_dval = sparse_dval, k->dict_grad = dict_grad;
