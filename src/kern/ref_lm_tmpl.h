@@ -221,15 +221,23 @@ static double xent_row(REAL *x, int64_t n, int32_t target, bool grad, double wei
     return loss;
 }
 
+static int64_t count_targets(const sl_kern *k, const sl_tensor *targets)
+{
+    const int32_t *target = ids_of(targets);
+    int64_t n = sl_numel(targets), counted = 0;
+    #pragma omp parallel for num_threads(sl_team(k, n)) schedule(static) reduction(+ : counted)
+    for (int64_t i = 0; i < n; i++)
+        counted += target[i] >= 0;
+    return counted;
+}
+
 static double softmax_xent(const sl_kern *k, sl_tensor *logits, const sl_tensor *targets, bool grad, sl_tensor *row_loss)
 {
     REAL *x = real(logits), *each = row_loss ? real(row_loss) : NULL;
     const int32_t *target = ids_of(targets);
     double *partial = sl_kern_impl_of(k)->partial, total = 0;
-    int64_t rows = sl_rows(logits), n = sl_cols(logits), counted = 0, chunk = sl_chunk_of(rows, 1), chunks = (rows + chunk - 1) / chunk;
+    int64_t rows = sl_rows(logits), n = sl_cols(logits), counted = count_targets(k, targets), chunk = sl_chunk_of(rows, 1), chunks = (rows + chunk - 1) / chunk;
     assert(sl_numel(targets) == rows && (!row_loss || sl_numel(row_loss) == rows));
-    for (int64_t i = 0; i < rows; i++)
-        counted += target[i] >= 0;
     double weight = counted ? 1 / (double)counted : 0;
     #pragma omp parallel for num_threads(sl_team(k, rows * n)) schedule(static)
     for (int64_t c = 0; c < chunks; c++) {

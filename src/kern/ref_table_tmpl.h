@@ -11,7 +11,7 @@ static void fill_table(sl_kern *k)
     k->layernorm = layernorm, k->layernorm_back = layernorm_back;
     k->rmsnorm = rmsnorm, k->rmsnorm_back = rmsnorm_back;
     k->embed = embed, k->embed_back = embed_back, k->rotary = rotary;
-    k->attention = attention, k->attention_back = attention_back, k->softmax_xent = softmax_xent;
+    k->attention = attention, k->attention_back = attention_back, k->softmax_xent = softmax_xent, k->count_targets = count_targets;
     k->gemv = gemv, k->attend = attend;
     k->encode_topk = encode_topk, k->encode_at = encode_at;
     k->csr_from_dense = csr_from_dense, k->csr_to_dense = csr_to_dense;
