@@ -1,0 +1,18 @@
+/* The operator table: what the gradient checker and the documentation walk. */
+#include "tape/node.h"
+
+const sl_op *const sl_op_table[] = {
+    &sl_op_add, &sl_op_sub, &sl_op_mul, &sl_op_scale,
+    &sl_op_add_row, &sl_op_sub_row, &sl_op_mul_row, &sl_op_row_norm,
+    &sl_op_matmul, &sl_op_linear,
+    &sl_op_activation, &sl_op_dropout,
+    &sl_op_layernorm, &sl_op_rmsnorm,
+    &sl_op_embed, &sl_op_rotary, &sl_op_attention,
+    &sl_op_xent, &sl_op_head_xent,
+    &sl_op_sum, &sl_op_mean, &sl_op_sq_dist,
+    &sl_op_stop_grad, &sl_op_replace,
+    &sl_op_encode_topk, &sl_op_encode_topk_among, &sl_op_sparse_decode,
+    NULL
+};
+
+const char *sl_op_name(const sl_op *op) { return op->name; }
