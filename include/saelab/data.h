@@ -88,7 +88,7 @@ typedef struct sl_act_batch {
     const float *x;        /* [n, d_in] f32, RAW (not normalised), borrowed until the next call */
     int64_t n;
     const int64_t *row;    /* [n] row ids of the store */
-    const int32_t *token, *doc, *pos; /* [n] or NULL */
+    const int32_t *token, *doc, *pos; /* [n] or NULL; pos: token offset in its document, so that corpus.doc[doc] + pos is the token */
 } sl_act_batch;
 
 typedef struct sl_act_source sl_act_source;

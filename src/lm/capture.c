@@ -16,7 +16,7 @@ typedef struct capture {
     sl_acts_writer *store;
     int32_t *ids;                    /* [most, T] windows, zero after their end */
     int32_t *token, *doc, *pos;      /* [most * T] of the rows kept */
-    struct window { int64_t doc, len; } *w; /* [most] */
+    struct window { int64_t doc, start, len; } *w; /* [most]; start: offset in the document */
     int64_t n_w;
 } capture;
 
@@ -44,7 +44,7 @@ static int64_t keep_rows(capture *k, float *x)
             memmove(x + n * C, x + (i * T + t) * C, (size_t)C * sizeof *x);
             k->token[n] = k->ids[i * T + t];
             k->doc[n] = (int32_t)k->w[i].doc;
-            k->pos[n] = (int32_t)t;
+            k->pos[n] = (int32_t)(k->w[i].start + t);
         }
     return n;
 }
@@ -79,6 +79,7 @@ static sl_status run(capture *k, sl_err *err)
             memset(row, 0, (size_t)T * sizeof *row);
             memcpy(row, k->c->ids + from, (size_t)len * sizeof *row);
             k->w[k->n_w].doc = d;
+            k->w[k->n_w].start = from - k->c->doc[d];
             k->w[k->n_w].len = len;
             if (++k->n_w == k->most)
                 SL_TRY(flush(k, err));
