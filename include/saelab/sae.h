@@ -90,8 +90,8 @@ typedef struct sl_sae_result {
     int64_t n_curve;
 } sl_sae_result;
 /* Trains a new SAE (SL_ARG when it was trained or loaded). dir (NULL: nothing is written): dir/metrics.csv, appended while it trains, and
- * dir/checkpoints, from which an unfinished run of the same configuration goes on bit for bit (SL_EXISTS: they are another
- * configuration's); the caller removes them once the SAE is saved. The same bits for any number of threads.
+ * dir/checkpoints, from which an unfinished run of the same configuration goes on bit for bit, and a finished one returns at once
+ * (SL_EXISTS: they are another configuration's); the caller removes them once the SAE is saved. The same bits for any number of threads.
  * SL_SHAPE: d_in differs from the source's; SL_DATA: fewer than two rows, or rows without variance; SL_NUMERIC: the first non-finite
  * activation, loss or gradient, named with its step; the batch is saved as dir/nonfinite-step-N.npy, the checkpoints stay as they were;
  * SL_CANCELLED: after a checkpoint. After a failure s can only be freed or trained again. */

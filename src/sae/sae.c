@@ -1,0 +1,239 @@
+/* Life and use of an SAE: weights, encoding, decoding. */
+#include "sae/variant.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const int64_t MAX_WEIGHTS = (int64_t)1 << 40; /* of one matrix: so that no size overflows */
+
+/* ---- making ---- */
+
+static sl_status check_option(const sl_opt *o, const void *opts, sl_err *err)
+{
+    const char *field = (const char *)opts + o->offset;
+    double v = o->def, lo = o->min, hi = o->max;
+    if (o->type == SL_T_INT)
+        v = (double)*(const int64_t *)field;
+    else if (o->type == SL_T_FLOAT)
+        v = *(const double *)field;
+    else if (o->type == SL_T_CHOICE) {
+        v = *(const int *)field;
+        for (lo = 0, hi = -1; o->choices[(int)hi + 1]; hi++) {}
+    } else
+        return SL_OK;
+    if (v >= lo && v <= hi)
+        return SL_OK;
+    char expected[64];
+    snprintf(expected, sizeof expected, "%g to %g", lo, hi);
+    return sl_fail(err, SL_ARG, o->name, expected, "%g is out of range", v);
+}
+
+sl_status sl_sae_check_options(const sl_opt *table, const void *opts, sl_err *err)
+{
+    for (const sl_opt *o = table; o->type != SL_T_END; o++)
+        SL_TRY(check_option(o, opts, err));
+    return SL_OK;
+}
+
+static sl_status set_options(sl_sae *s, const void *vopts, sl_err *err)
+{
+    const sl_variant_info *info = &s->ops->info;
+    s->opts = sl_alloc(s->ctx, info->opts_size);
+    if (!s->opts)
+        return sl_fail(err, SL_MEM, info->name, NULL, "no memory for its options");
+    if (vopts)
+        memcpy(s->opts, vopts, info->opts_size);
+    else
+        sl_opts_default(info->opts, s->opts);
+    SL_TRY(sl_sae_check_options(info->opts, s->opts, err));
+    return s->ops->check ? s->ops->check(s->opts, s->d_in, s->d_sae, err) : SL_OK;
+}
+
+static sl_status make_weights(sl_sae *s, sl_dtype dtype, bool trainable, sl_err *err)
+{
+    SL_TRY(sl_params_new(s->ctx, dtype, &s->params, err));
+    unsigned dec = s->ops->unit_decoder(s->opts) ? SL_PARAM_UNIT_ROWS : 0;
+    s->W_enc = sl_params_add(s->params, 0, "W_enc", 2, s->d_sae, s->d_in);
+    s->b_enc = sl_params_add(s->params, 0, "b_enc", 1, s->d_sae);
+    s->W_dec = sl_params_add(s->params, dec, "W_dec", 2, s->d_sae, s->d_in);
+    s->b_dec = sl_params_add(s->params, 0, "b_dec", 1, s->d_in);
+    if (!s->W_enc || !s->b_enc || !s->W_dec || !s->b_dec)
+        return sl_fail(err, SL_MEM, "weights", NULL, "no memory for an SAE of %lld x %lld", (long long)s->d_sae, (long long)s->d_in);
+    SL_TRY(sl_params_build(s->params, trainable, err));
+    return trainable ? sl_sae_init(s, err) : SL_OK;
+}
+
+sl_status sl_sae_init(sl_sae *s, sl_err *err)
+{
+    const sl_kern *k;
+    SL_TRY(sl_kern_get(s->ctx, s->W_dec->value.dtype, &k, err));
+    for (int i = 0; i < sl_params_count(s->params); i++) {
+        sl_param *p = sl_params_at(s->params, i);
+        sl_tensor *all[] = { &p->value, &p->m, &p->v };
+        for (int j = 0; j < 3; j++)
+            if (all[j]->data)
+                k->fill(k, 0, all[j]);
+    }
+    sl_param_normal(s->params, s->W_dec, s->seed, 1);
+    k->row_normalize(k, &s->W_dec->value);
+    k->copy(k, &s->W_dec->value, &s->W_enc->value);
+    for (int i = 0; i < sl_params_count(s->params); i++)
+        sl_param_touch(sl_params_at(s->params, i));
+    return SL_OK;
+}
+
+sl_status sl_sae_make(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_dtype dtype,
+                      bool trainable, sl_sae **out, sl_err *err)
+{
+    *out = NULL;
+    const sl_sae_ops *ops = sl_sae_ops_find(variant);
+    if (!ops)
+        return sl_fail(err, SL_ARG, "variant", "one that `saelab sae variants` lists", "there is no variant '%s'", variant ? variant : "");
+    if (d_in < 1 || d_sae < 1 || d_sae > INT32_MAX || d_in > MAX_WEIGHTS / d_sae)
+        return sl_fail(err, SL_ARG, "d_in, d_sae", "at least 1, and at most 2^40 weights", "an SAE of %lld x %lld", (long long)d_sae, (long long)d_in);
+    sl_sae *s = sl_alloc(ctx, sizeof *s);
+    if (!s)
+        return sl_fail(err, SL_MEM, "sae", NULL, "no memory");
+    *s = (sl_sae){ .ctx = ctx, .ops = ops, .d_in = d_in, .d_sae = d_sae, .seed = seed, .center_input = true, .scale = 1 };
+    sl_status st = set_options(s, vopts, err);
+    if (st == SL_OK)
+        st = make_weights(s, dtype, trainable, err);
+    if (st == SL_OK)
+        *out = s;
+    else
+        sl_sae_free(s);
+    return st;
+}
+
+sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_sae **out, sl_err *err)
+{
+    return sl_sae_make(ctx, variant, d_in, d_sae, vopts, seed, SL_F32, true, out, err);
+}
+
+void sl_sae_free(sl_sae *s)
+{
+    if (!s)
+        return;
+    sl_tape_free(s->tape);
+    sl_params_free(s->params);
+    sl_free(s->ctx, s->opts);
+    sl_free(s->ctx, s->mean);
+    sl_free(s->ctx, s);
+}
+
+/* ---- asking ---- */
+
+sl_sae_info sl_sae_about(const sl_sae *s)
+{
+    sl_sae_info i = { .d_in = s->d_in, .d_sae = s->d_sae, .scale = s->scale, .has_mean = s->mean != NULL };
+    snprintf(i.variant, sizeof i.variant, "%s", s->ops->info.name);
+    memcpy(i.hook, s->hook, sizeof i.hook);
+    memcpy(i.model, s->model, sizeof i.model);
+    memcpy(i.dataset, s->dataset, sizeof i.dataset);
+    i.max_active = s->ops->max_active(s->opts, s->d_sae);
+    i.l1 = s->ops->l1 ? s->ops->l1(s->opts) : 0;
+    return i;
+}
+
+const void *sl_sae_options(const sl_sae *s)
+{
+    return s->opts;
+}
+
+sl_status sl_sae_weight(const sl_sae *s, const char *name, sl_tensor *out, sl_err *err)
+{
+    const sl_param *p = sl_params_find(s->params, name);
+    if (!p)
+        return sl_fail(err, SL_MISSING, name, "W_enc, b_enc, W_dec or b_dec", "the SAE has no such weight");
+    *out = p->value;
+    return SL_OK;
+}
+
+sl_status sl_sae_usable(const sl_sae *s, sl_err *err)
+{
+    if (s->state == SL_SAE_TRAINING)
+        return sl_fail(err, SL_ARG, "sae", "a training that ended", "its training did not finish");
+    return SL_OK;
+}
+
+/* ---- encoding ---- */
+
+typedef struct sink { sl_codes *z; int64_t row; bool full; } sink; /* row: first row of the chunk */
+
+static void append(void *user, int64_t first, const sl_csr *part)
+{
+    sink *k = user;
+    int64_t at = k->z->row_ptr[k->row + first], n = part->row_ptr[part->n_rows];
+    k->full = k->full || n > k->z->capacity - at;
+    if (k->full)
+        return;
+    memcpy(k->z->idx + at, part->idx, (size_t)n * sizeof *part->idx);
+    memcpy(k->z->val + at, part->val, (size_t)n * sizeof(float));
+    for (int64_t r = 0; r < part->n_rows; r++)
+        k->z->row_ptr[k->row + first + r + 1] = at + part->row_ptr[r + 1];
+}
+
+static sl_status encode_chunk(sl_sae *s, const float *x, int64_t row, int64_t n, sl_codes *z, float *xhat, sl_err *err)
+{
+    sl_tape *t = s->tape;
+    const sl_kern *k = sl_tape_kern(t);
+    sl_tensor rows = sl_tensor_of(SL_F32, (void *)(uintptr_t)x, 2, n, s->d_in);
+    int64_t bad = k->not_finite(k, &rows);
+    if (bad >= 0)
+        return sl_fail(err, SL_NUMERIC, "activations", "finite numbers", "row %lld, column %lld is %g",
+                       (long long)(row + bad / s->d_in), (long long)(bad % s->d_in), (double)x[bad]);
+    sl_tape_reset(t);
+    sl_latents code = s->ops->encode(t, s, sl_const(t, &rows));
+    sl_var rec = xhat ? sl_sae_reconstruct(t, s, code) : (sl_var){ 0 };
+    sink k2 = { z, row, false };
+    sl_latents_visit(t, code, append, &k2);
+    SL_TRY(sl_tape_status(t, err));
+    if (k2.full)
+        return sl_fail(err, SL_SHAPE, "codes", "n * max_active entries", "%lld entries do not hold the latents of rows %lld to %lld",
+                       (long long)z->capacity, (long long)row, (long long)(row + n - 1));
+    if (xhat)
+        memcpy(xhat, sl_value(t, rec)->data, (size_t)(n * s->d_in) * sizeof *xhat);
+    return SL_OK;
+}
+
+/* Rows a chunk: enough to keep the threads busy, few enough to keep dense latents small. */
+static int64_t chunk_rows(const sl_sae *s)
+{
+    int64_t rows = (1 << 24) / s->d_sae;
+    return rows < 16 ? 16 : rows > 1024 ? 1024 : rows;
+}
+
+static sl_status need_tape(sl_sae *s, sl_err *err)
+{
+    SL_TRY(sl_sae_usable(s, err));
+    if (!s->tape)
+        SL_TRY(sl_tape_new(s->ctx, SL_F32, &s->tape, err));
+    sl_tape_no_grad(s->tape, true);
+    return SL_OK;
+}
+
+sl_status sl_sae_encode(sl_sae *s, const float *x, int64_t n, sl_codes *z, float *xhat, sl_err *err)
+{
+    SL_TRY(need_tape(s, err));
+    if (n < 0 || n > z->n_rows)
+        return sl_fail(err, SL_SHAPE, "codes", "room for every row", "%lld rows into codes of %lld", (long long)n, (long long)z->n_rows);
+    z->row_ptr[0] = 0;
+    for (int64_t r = 0, step = chunk_rows(s); r < n; r += step)
+        SL_TRY(encode_chunk(s, x + r * s->d_in, r, n - r < step ? n - r : step, z, xhat ? xhat + r * s->d_in : NULL, err));
+    return SL_OK;
+}
+
+sl_status sl_sae_decode(sl_sae *s, const sl_codes *z, int64_t n, float *xhat, sl_err *err)
+{
+    SL_TRY(need_tape(s, err));
+    if (n < 0 || n > z->n_rows)
+        return sl_fail(err, SL_SHAPE, "codes", "as many rows as are asked for", "%lld rows of codes of %lld", (long long)n, (long long)z->n_rows);
+    if (n == 0)
+        return SL_OK;
+    const sl_kern *k = sl_tape_kern(s->tape);
+    sl_csr csr = { n, s->d_sae, z->capacity, z->row_ptr, z->idx, z->val };
+    sl_tensor y = sl_tensor_of(SL_F32, xhat, 2, n, s->d_in);
+    k->sparse_decode(k, &csr, &s->W_dec->value, &s->b_dec->value, &y);
+    return SL_OK;
+}

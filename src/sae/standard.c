@@ -1,0 +1,64 @@
+/* Standard SAE: ReLU and L1 (Bricken et al. 2023, "Towards Monosemanticity"; the weight |d_j| as in Anthropic's April 2024 update).
+ *   z = ReLU(W_enc (x - b_dec) + b_enc)      x^ = W_dec^T z + b_dec
+ *   L = |x - x^|^2 / (B d_bar) + l1(t) sum_j z_j |d_j| / (B sqrt(d_bar))
+ * l1(t) rises linearly over the first l1_warmup of the steps. decoder=unit keeps |d_j| = 1, so that shrinking z and growing d is no way
+ * out; decoder=free leaves the norms to the penalty. Differs from the sources: both terms in units of d_bar = mean |x|^2 (recipe saelab). */
+#include "sae/variant.h"
+
+#include <math.h>
+
+enum { DECODER_UNIT, DECODER_FREE };
+static const char *const decoders[] = { "unit", "free", NULL };
+
+static const sl_opt options[] = {
+    SL_OPT_FLOAT(sl_standard_options, l1, .2, 0, 1e6, "", "weight of the L1 penalty"),
+    SL_OPT_FLOAT(sl_standard_options, l1_warmup, .05, 0, 1, "of the steps", "share of the run over which the penalty rises from 0"),
+    SL_OPT_CHOICE(sl_standard_options, decoder, DECODER_UNIT, decoders, "decoder rows of norm 1, or free and weighing the penalty"),
+    SL_OPT_END
+};
+
+static bool unit_decoder(const void *opts)
+{
+    return ((const sl_standard_options *)opts)->decoder == DECODER_UNIT;
+}
+
+static int64_t max_active(const void *opts, int64_t d_sae)
+{
+    (void)opts;
+    return d_sae;
+}
+
+static double l1(const void *opts)
+{
+    return ((const sl_standard_options *)opts)->l1;
+}
+
+static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x)
+{
+    sl_var W = sl_param_var(t, s->W_enc), b = sl_param_var(t, s->b_enc);
+    return (sl_latents){ .dense = sl_linear(t, sl_sae_center(t, s, x), W, b, SL_ACT_RELU) };
+}
+
+static double warm(const sl_standard_options *o, const sl_sae_batch *b)
+{
+    double rise = o->l1_warmup * (double)b->steps;
+    return rise > 0 ? fmin(1, (double)(b->step + 1) / rise) : 1;
+}
+
+static sl_var loss(sl_tape *t, const sl_sae *s, sl_var x, sl_latents z, sl_var xhat, const sl_sae_batch *b)
+{
+    const sl_standard_options *o = s->opts;
+    sl_var weighted = z.dense;
+    if (o->decoder == DECODER_FREE)
+        weighted = sl_mul_row(t, z.dense, sl_row_norm(t, sl_param_var(t, s->W_dec)));
+    sl_var penalty = sl_scale(t, sl_sum(t, weighted), o->l1 * warm(o, b) / ((double)b->n * sqrt(b->d_bar)));
+    return sl_add(t, sl_sae_reconstruction_loss(t, x, xhat, b), penalty);
+}
+
+const sl_sae_ops sl_sae_standard = {
+    .info = { "standard", "ReLU with an L1 penalty", "Bricken et al. 2023, transformer-circuits.pub/2023/monosemantic-features",
+              options, sizeof(sl_standard_options) },
+    .saelens = "standard",
+    .unit_decoder = unit_decoder, .max_active = max_active, .l1 = l1,
+    .encode = encode, .loss = loss,
+};

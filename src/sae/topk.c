@@ -1,0 +1,60 @@
+/* TopK SAE (Gao et al. 2024, arXiv 2406.04093, eq. 1-3) with AuxK (their section 2.4).
+ *   z = TopK_k(W_enc (x - b_dec) + b_enc), positive values only       x^ = W_dec^T z + b_dec
+ *   L = |x - x^|^2 / (B d_bar) + aux_alpha AuxK
+ * Exactly min(k, number of positive pre-activations) latents a row. Rows of W_dec have norm 1. Differs from the paper: the
+ * reconstruction term is divided by d_bar = mean |x|^2 (recipe saelab), so that aux_alpha means the same for any data. */
+#include "sae/variant.h"
+
+static const sl_opt options[] = {
+    SL_OPT_INT(sl_topk_options, k, 32, 1, 65536, "latents", "active latents a row"),
+    SL_OPT_INT(sl_topk_options, k_aux, 0, 0, 1 << 20, "latents", "dead latents in AuxK; 0: half of d_in"),
+    SL_OPT_FLOAT(sl_topk_options, aux_alpha, 1 / 32., 0, 1e3, "", "weight of AuxK; 0: off"),
+    SL_OPT_END
+};
+
+static sl_status check(const void *opts, int64_t d_in, int64_t d_sae, sl_err *err)
+{
+    const sl_topk_options *o = opts;
+    (void)d_in;
+    if (o->k > d_sae)
+        return sl_fail(err, SL_ARG, "k", "at most d_sae", "%lld active latents of %lld", (long long)o->k, (long long)d_sae);
+    return SL_OK;
+}
+
+static bool unit_decoder(const void *opts)
+{
+    (void)opts;
+    return true;
+}
+
+static int64_t max_active(const void *opts, int64_t d_sae)
+{
+    (void)d_sae;
+    return ((const sl_topk_options *)opts)->k;
+}
+
+static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x)
+{
+    const sl_topk_options *o = s->opts;
+    sl_var W = sl_param_var(t, s->W_enc), b = sl_param_var(t, s->b_enc);
+    return (sl_latents){ .sparse = sl_encode_topk(t, sl_sae_center(t, s, x), W, b, o->k) };
+}
+
+static sl_var loss(sl_tape *t, const sl_sae *s, sl_var x, sl_latents z, sl_var xhat, const sl_sae_batch *b)
+{
+    const sl_topk_options *o = s->opts;
+    (void)z;
+    sl_var l = sl_sae_reconstruction_loss(t, x, xhat, b);
+    if (b->n_dead > 0 && o->aux_alpha > 0)
+        l = sl_add(t, l, sl_sae_auxk(t, s, x, xhat, o->k_aux, o->aux_alpha, b));
+    return l;
+}
+
+static const char *const cfg_keys[] = { "k", NULL };
+
+const sl_sae_ops sl_sae_topk = {
+    .info = { "topk", "the k largest pre-activations of each row", "arXiv 2406.04093", options, sizeof(sl_topk_options) },
+    .saelens = "topk", .cfg_keys = cfg_keys,
+    .check = check, .unit_decoder = unit_decoder, .max_active = max_active,
+    .encode = encode, .loss = loss,
+};

@@ -1,0 +1,51 @@
+/* The trainer's inside: one struct, split over train.c (the loop), train_data.c (normalisation) and train_state.c (checkpoints). */
+#ifndef SL_SAE_TRAIN_H
+#define SL_SAE_TRAIN_H
+
+#include "sae/variant.h"
+
+typedef struct sl_trainer {
+    sl_ctx *ctx;
+    sl_sae *s;
+    sl_act_source *src;
+    const sl_sae_train_config *c;
+    const char *dir;            /* NULL: nothing is written */
+    sl_tape *tape;
+    const sl_kern *k;
+    sl_optim optim;
+    sl_schedule sched;
+    char key[65];               /* of everything that decides the weights; checkpoints carry it */
+
+    int64_t batch;              /* rows a step: c->batch, or all rows of a smaller source */
+    float *x;                   /* [batch, d_in] normalised */
+    float *mean;                /* [d_in], NULL: not subtracted */
+    double scale, d_bar;        /* d_bar: mean |x|^2 about the mean, normalised */
+
+    int64_t *since;             /* [d_sae] rows since each latent fired */
+    uint8_t *fired, *alive;     /* [d_sae] in this batch; within the window */
+    int64_t window, n_dead, nnz; /* nnz: latents of this batch */
+
+    int64_t step, samples;      /* done */
+    sl_sae_step *curve;
+    int64_t n_curve, log_every;
+    double before, start, wait; /* seconds of earlier runs; clock at start; seconds waited for activations, all runs */
+} sl_trainer;
+
+double sl_clock(void);          /* seconds, monotonic */
+double sl_trainer_seconds(const sl_trainer *t);
+
+/* train_data.c: mean, scale, d_bar and the first b_dec from the first rows; leaves the source at row 0. */
+sl_status sl_trainer_prepare_data(sl_trainer *t, sl_err *err) SL_USE_RESULT;
+/* The next batch of raw rows, waited for and checked; a non-finite one is saved and reported. */
+sl_status sl_trainer_next(sl_trainer *t, int64_t n, sl_act_batch *out, sl_err *err) SL_USE_RESULT;
+void sl_trainer_normalize(sl_trainer *t, const sl_act_batch *b, sl_tensor *x);
+void sl_trainer_save_offender(sl_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy */
+sl_status sl_trainer_fold(sl_trainer *t, sl_err *err) SL_USE_RESULT; /* mean and scale into the weights: the SAE takes raw rows from here on */
+
+/* train_state.c */
+void sl_trainer_make_key(sl_trainer *t);
+sl_status sl_trainer_save(sl_trainer *t, sl_err *err) SL_USE_RESULT;
+sl_status sl_trainer_resume(sl_trainer *t, sl_err *err) SL_USE_RESULT; /* from dir/checkpoints, if there; metrics.csv is cut back to it */
+sl_status sl_trainer_log(sl_trainer *t, const sl_sae_step *row, sl_err *err) SL_USE_RESULT;
+
+#endif
