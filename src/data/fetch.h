@@ -1,4 +1,4 @@
-/* Downloads into memory. One of fetch_curl.c and fetch_none.c is built. */
+/* Downloads into memory. */
 #ifndef SL_DATA_FETCH_H
 #define SL_DATA_FETCH_H
 

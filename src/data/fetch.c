@@ -1,5 +1,7 @@
-/* Downloads with libcurl. */
+/* Downloads with libcurl, or the line that says that there is none. */
 #include "data/fetch.h"
+
+#if SL_HAVE_CURL
 
 #include <curl/curl.h>
 #include <string.h>
@@ -106,3 +108,16 @@ sl_status sl_fetch(sl_ctx *ctx, const char *url, const char *task, size_t max_by
     *n = d.n;
     return SL_OK;
 }
+
+#else
+
+sl_status sl_fetch(sl_ctx *ctx, const char *url, const char *task, size_t max_bytes, char **out, size_t *n, sl_err *err)
+{
+    (void)ctx, (void)task, (void)max_bytes;
+    *out = NULL;
+    *n = 0;
+    return sl_fail(err, SL_UNAVAILABLE, url, NULL,
+                   "this build has no downloads: install libcurl4-gnutls-dev and build again, or fetch the file by hand");
+}
+
+#endif
