@@ -105,7 +105,6 @@ struct sl_kern {
     /* mean over rows with target >= 0 of -log softmax(logits)[target]; logits are overwritten by d(loss)/d(logits) when
      * `grad`; row_loss [rows] may be NULL. Returns the mean (0 when no row counts). */
     double (*softmax_xent)(const sl_kern *k, sl_tensor *logits, const sl_tensor *targets /* I32 [rows] */, bool grad, sl_tensor *row_loss); /* row_loss and gradient of a row that does not count: 0 */
-
     int64_t (*count_targets)(const sl_kern *k, const sl_tensor *targets); /* how many are >= 0: the rows that softmax_xent counts */
 
     /* ---- sparse codes: x [B, d_in], W feature-major [F, d_in] ---- */

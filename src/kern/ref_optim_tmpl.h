@@ -39,6 +39,18 @@ static void row_norms(const sl_kern *k, const sl_tensor *W, sl_tensor *norms)
         o[i] = (REAL)norm_of(w + i * d, d);
 }
 
+static void row_norms_back(const sl_kern *k, const sl_tensor *W, const sl_tensor *norms, const sl_tensor *dnorm, sl_tensor *dW)
+{
+    const REAL *w = real(W), *length = real(norms), *g = real(dnorm);
+    REAL *o = real(dW);
+    int64_t rows = sl_rows(W), d = sl_cols(W);
+    assert(sl_numel(norms) == rows && sl_numel(dnorm) == rows && sl_numel(dW) == rows * d);
+    #pragma omp parallel for num_threads(sl_team(k, rows * d)) schedule(static)
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = i * d; length[i] > 0 && j < (i + 1) * d; j++)
+            o[j] += g[i] * w[j] / length[i];
+}
+
 static void row_normalize(const sl_kern *k, sl_tensor *W)
 {
     REAL *w = real(W);

@@ -16,5 +16,6 @@ static void fill_table(sl_kern *k)
     k->encode_topk = encode_topk, k->encode_at = encode_at;
     k->csr_from_dense = csr_from_dense, k->csr_to_dense = csr_to_dense;
     k->sparse_decode = sparse_decode, k->sparse_dval = sparse_dval, k->dict_grad = dict_grad;
-    k->adam = adam, k->row_norms = row_norms, k->row_normalize = row_normalize, k->row_project = row_project;
+    k->adam = adam, k->row_norms = row_norms, k->row_norms_back = row_norms_back;
+    k->row_normalize = row_normalize, k->row_project = row_project;
 }

@@ -49,6 +49,30 @@ static void attention_case(krun *r, double p, bool backward)
 static void run_attention(krun *r) { attention_case(r, 0, false), attention_case(r, .25, false); }
 static void run_attention_back(krun *r) { attention_case(r, 0, true), attention_case(r, .25, true); }
 
+static void run_gemv(krun *r)
+{
+    int64_t n = r->s.m, d = r->s.n;
+    sl_tensor W = kt_random(r, n, d, 0), x = kt_random(r, d, 0, 0), b = kt_random(r, n, 0, 0), y = kt_nan(r, n, 0, 0), z = kt_random(r, n, 0, 0);
+    r->k->gemv(r->k, &W, &x, NULL, SL_ACT_NONE, 0, &y);
+    r->k->gemv(r->k, &W, &x, &b, SL_ACT_GELU, 1, &z);
+    kt_record(r, &y);
+    kt_record(r, &z);
+    uint16_t half[130 * 129]; /* the largest shape */
+    for (int64_t i = 0; i < n * d; i++)
+        half[i] = sl_f32_to_bf16((float)sl_rng_normal(&r->rng));
+    sl_tensor bf16 = sl_tensor_of(SL_BF16, half, 2, n, d);
+    r->k->gemv(r->k, &bf16, &x, NULL, SL_ACT_NONE, 0, &y);
+    kt_record(r, &y);
+}
+
+static void run_attend(krun *r)
+{
+    int64_t T = r->s.T, C = r->s.hd * r->s.H;
+    sl_tensor qkv = kt_random(r, T + 2, 3 * C, 0), y = kt_nan(r, C, 0, 0);
+    r->k->attend(r->k, &(sl_attn){ .B = 1, .T = T, .C = C, .n_head = r->s.H }, &qkv, &y);
+    kt_record(r, &y);
+}
+
 static void run_softmax_xent(krun *r)
 {
     for (int grad = 0; grad < 2; grad++) {
@@ -72,6 +96,8 @@ const kcase kcases_lm[] = {
     KCASE(rotary, run_rotary, 2e-6, 2e-6),
     KCASE(attention, run_attention, 1e-5, 1e-5),
     KCASE(attention_back, run_attention_back, 3e-5, 3e-5),
+    KCASE(gemv, run_gemv, 2e-5, 1e-5),
+    KCASE(attend, run_attend, 1e-5, 1e-5),
     KCASE(softmax_xent, run_softmax_xent, 2e-6, 5e-6),
     KCASE(count_targets, run_count_targets, 0, 0),
     { NULL, 0, NULL, 0, 0 },
