@@ -28,6 +28,8 @@ struct sl_lm {
 };
 
 #define SL_GPT_ROTARY_BASE 10000. /* Su et al. 2021 */
+#define SL_GPT_LN_EPS 1e-5        /* as sl_layernorm and sl_rmsnorm of the tape */
+#define SL_GPT_RMS_EPS 1e-6
 
 /* sl_lm_new for any dtype of the tape: f64 models are for gradient checks. */
 sl_status sl_gpt_new(sl_ctx *ctx, const sl_lm_config *c, sl_dtype dtype, uint64_t seed, sl_lm **out, sl_err *err) SL_USE_RESULT;
