@@ -1,0 +1,17 @@
+/* One pass over the held-out rows of a source, chunk by chunk, encoded: what the row metrics are made of. */
+#ifndef SL_EVAL_PASS_H
+#define SL_EVAL_PASS_H
+
+#include <saelab/eval.h>
+
+typedef struct sl_pass_chunk {
+    const float *x, *xhat;  /* [n, d_in] */
+    const sl_codes *z;      /* n rows */
+    int64_t n;
+} sl_pass_chunk;
+
+/* Calls see for each chunk, in order. *n_rows: rows seen. Errors as sl_eval_rows. */
+sl_status sl_eval_pass(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, void (*see)(void *, const sl_pass_chunk *), void *user,
+                       int64_t *n_rows, sl_err *err) SL_USE_RESULT;
+
+#endif
