@@ -1,0 +1,298 @@
+/* Result files of a run: from the artifacts' result.json to final_info.json and the rest. */
+#include "study/results.h"
+
+#include "study/copy.h"
+
+#include "kern/kern.h"
+
+#include <saelab/kern_info.h>
+
+#include <math.h>
+#include <string.h>
+
+static const char *const LM_KEYS[] = { "final_train_loss", "best_val_loss", "total_train_time", "avg_inference_tokens_per_second", NULL };
+
+static sl_status load_result(sl_ctx *ctx, const char *dir, json_t **out, sl_err *err)
+{
+    char path[SL_PATH + 16];
+    snprintf(path, sizeof path, "%s/result.json", dir);
+    return sl_json_load_file(ctx, path, out, err);
+}
+
+static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+
+/* ---- final_info.json ---- */
+
+/* means, stderrs and the list of every seed's value, under k_mean, k_stderr and k. Takes `values`. */
+static void put_key(json_t *info, const char *key, json_t *values)
+{
+    double sum = 0, sq = 0;
+    size_t n = 0, i;
+    json_t *v;
+    char name[160];
+    json_array_foreach(values, i, v)
+        if (json_is_number(v)) {
+            sum += json_number_value(v);
+            n++;
+        }
+    double mean = n ? sum / (double)n : NAN;
+    json_array_foreach(values, i, v)
+        if (json_is_number(v))
+            sq += (json_number_value(v) - mean) * (json_number_value(v) - mean);
+    snprintf(name, sizeof name, "%s_mean", key);
+    json_object_set_new(json_object_get(info, "means"), name, number_or_null(mean));
+    snprintf(name, sizeof name, "%s_stderr", key);
+    json_object_set_new(json_object_get(info, "stderrs"), name, number_or_null(n > 1 ? sqrt(sq / (double)(n - 1) / (double)n) : NAN));
+    json_object_set_new(json_object_get(info, "final_info_dict"), key, values);
+}
+
+static sl_status put_lm(const sl_run *r, json_t *info, sl_err *err)
+{
+    for (const char *const *key = LM_KEYS; *key; key++) {
+        json_t *values = json_array();
+        for (int64_t s = 0; s < r->plan->lm.seeds; s++) {
+            json_t *res = NULL;
+            sl_status st = load_result(r->ctx, r->lm[s].dir, &res, err);
+            if (st != SL_OK) {
+                json_decref(values);
+                return st;
+            }
+            json_t *v = json_object_get(res, *key);
+            json_array_append_new(values, json_is_number(v) ? json_real(json_number_value(v)) : json_null());
+            json_decref(res);
+        }
+        put_key(info, *key, values);
+    }
+    return SL_OK;
+}
+
+/* Metric `key` of one arm for every seed, null where it has none. */
+static json_t *arm_values(const sl_run *r, json_t *const *evals, int arm, const char *key)
+{
+    json_t *values = json_array();
+    for (int64_t s = 0; s < r->plan->run.seeds; s++) {
+        json_t *v = json_object_get(json_object_get(evals[arm * r->plan->run.seeds + s], key), "value");
+        json_array_append_new(values, json_is_number(v) ? json_real(json_number_value(v)) : json_null());
+    }
+    return values;
+}
+
+/* The first arm's metrics under their plain names, and every arm's as ARM_metric. */
+static void put_arms(const sl_run *r, json_t *const *evals, json_t *info)
+{
+    for (int a = 0; a < r->plan->n_arms; a++) {
+        json_t *any = NULL, *v;
+        const char *key;
+        char name[128];
+        for (int64_t s = 0; s < r->plan->run.seeds && !any; s++)
+            any = evals[a * r->plan->run.seeds + s];
+        json_object_foreach(any, key, v) {
+            if (a == 0)
+                put_key(info, key, arm_values(r, evals, a, key));
+            snprintf(name, sizeof name, "%s_%s", r->plan->arm[a].name, key);
+            put_key(info, name, arm_values(r, evals, a, key));
+        }
+    }
+}
+
+static sl_status write_final_info(const sl_run *r, json_t *const *evals, const char *dir, sl_err *err)
+{
+    char path[SL_PATH + 32];
+    json_t *info = json_pack("{s:{}, s:{}, s:{}}", "means", "stderrs", "final_info_dict");
+    sl_status st = info ? put_lm(r, info, err) : sl_fail(err, SL_MEM, "final_info", NULL, "no memory");
+    if (st == SL_OK) {
+        put_arms(r, evals, info);
+        snprintf(path, sizeof path, "%s/final_info.json", dir);
+        json_t *all = json_pack("{s:O}", r->text.name, info);
+        st = sl_json_save(r->ctx, path, all, err);
+        json_decref(all);
+    }
+    json_decref(info);
+    return st;
+}
+
+/* ---- all_results ---- */
+
+/* SAE curves of one seed, appended as {arm, step, loss, ...}. */
+static sl_status append_curves(const sl_run *r, int64_t seed, json_t *train, sl_err *err)
+{
+    for (int i = 0; i < r->n_trained; i++) {
+        const sl_trained *t = &r->trained[i];
+        if (t->seed != seed || t->failed)
+            continue;
+        json_t *res = NULL, *p;
+        size_t k;
+        SL_TRY(load_result(r->ctx, t->sae.dir, &res, err));
+        json_array_foreach(json_object_get(res, "curve"), k, p) {
+            json_object_set_new(p, "arm", json_string(t->arm->name));
+            json_array_append(train, p);
+        }
+        json_decref(res);
+    }
+    return SL_OK;
+}
+
+/* The language model's curve of one seed into train (iter, loss, lr) and val (iter, loss). */
+static sl_status append_lm(const sl_run *r, int64_t seed, json_t *train, json_t *val, sl_err *err)
+{
+    if (seed >= r->plan->lm.seeds)
+        return SL_OK;
+    json_t *res = NULL, *p;
+    size_t k;
+    SL_TRY(load_result(r->ctx, r->lm[seed].dir, &res, err));
+    json_array_foreach(json_object_get(res, "curve"), k, p) {
+        json_t *iter = json_object_get(p, "iter");
+        json_array_append_new(train, json_pack("{s:s, s:O, s:O, s:O}", "arm", "lm", "iter", iter, "loss", json_object_get(p, "train_loss"), "lr", json_object_get(p, "lr")));
+        json_array_append_new(val, json_pack("{s:s, s:O, s:O}", "arm", "lm", "iter", iter, "loss", json_object_get(p, "val_loss")));
+    }
+    json_decref(res);
+    return SL_OK;
+}
+
+static json_t *seed_finals(const sl_run *r, json_t *const *evals, int64_t seed)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < r->n_trained; i++) {
+        const sl_trained *t = &r->trained[i];
+        if (t->seed != seed)
+            continue;
+        json_t *o = json_pack("{s:s, s:I}", "arm", t->arm->name, "seed", (json_int_t)seed), *v;
+        const char *key;
+        json_object_foreach(evals[i], key, v)
+            json_object_set(o, key, json_object_get(v, "value"));
+        if (t->failed)
+            json_object_set_new(o, "failed", json_string(t->failure));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+static sl_status write_all_results(const sl_run *r, json_t *const *evals, const char *dir, sl_err *err)
+{
+    json_t *all = json_object();
+    int64_t seeds = r->plan->run.seeds > r->plan->lm.seeds ? r->plan->run.seeds : r->plan->lm.seeds;
+    sl_status st = SL_OK;
+    for (int64_t s = 0; s < seeds && st == SL_OK; s++) {
+        json_t *train = json_array(), *val = json_array();
+        char name[160];
+        st = append_lm(r, s, train, val, err);
+        if (st == SL_OK)
+            st = append_curves(r, s, train, err);
+        snprintf(name, sizeof name, "%s_%lld_train_info", r->text.name, (long long)s);
+        json_object_set_new(all, name, train);
+        snprintf(name, sizeof name, "%s_%lld_val_info", r->text.name, (long long)s);
+        json_object_set_new(all, name, val);
+        snprintf(name, sizeof name, "%s_%lld_final_info", r->text.name, (long long)s);
+        json_object_set_new(all, name, seed_finals(r, evals, s));
+    }
+    char path[SL_PATH + 32];
+    if (st == SL_OK) {
+        snprintf(path, sizeof path, "%s/all_results.json", dir);
+        st = sl_json_save(r->ctx, path, all, err);
+    }
+    if (st == SL_OK) {
+        snprintf(path, sizeof path, "%s/all_results.npy", dir);
+        st = sl_npy_write_pickled(r->ctx, path, all, err);
+    }
+    json_decref(all);
+    return st;
+}
+
+/* ---- config.yaml ---- */
+
+/* A JSON tree as YAML: maps and strings only, which is all that a resolved plan holds. */
+static sl_status put_yaml(sl_atomic *f, json_t *o, int indent, sl_err *err)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(o, key, v) {
+        if (json_is_object(v)) {
+            SL_TRY(sl_atomic_printf(f, err, "%*s%s:\n", indent, "", key));
+            SL_TRY(put_yaml(f, v, indent + 2, err));
+        } else {
+            char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)); /* a JSON scalar is a YAML scalar */
+            sl_status st = text ? sl_atomic_printf(f, err, "%*s%s: %s\n", indent, "", key, text) : sl_fail(err, SL_MEM, key, NULL, "no memory");
+            free(text);
+            SL_TRY(st);
+        }
+    }
+    return SL_OK;
+}
+
+static sl_status write_config(const sl_run *r, const char *dir, sl_err *err)
+{
+    char path[SL_PATH + 32];
+    sl_machine m;
+    SL_TRY(sl_machine_info(r->ctx, &m, err));
+    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    json_t *o = json_pack("{s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i, s:s}}", "saelab", sl_version(), "text", "name", r->text.name, "sha256",
+                          r->text.sha256, "note", r->text.note, "machine", "cpu", m.cpu, "kernels", m.kernels, "threads", m.threads,
+                          "precision", sl_ctx_options(r->ctx)->bf16 ? "bf16" : "f32");
+    json_t *plan = sl_plan_json(r->plan);
+    json_object_update(o, plan);
+    json_decref(plan);
+    json_object_set_new(o, "question", json_string(r->plan->question));
+    json_object_set_new(o, "what", json_string(r->plan->run.what));
+    sl_atomic *f = NULL;
+    sl_status st = sl_atomic_open(r->ctx, path, &f, err);
+    if (st == SL_OK && (st = put_yaml(f, o, 0, err)) != SL_OK) {
+        sl_atomic_abort(f);
+        f = NULL;
+    }
+    if (f)
+        st = sl_atomic_commit(f, err);
+    json_decref(o);
+    return st;
+}
+
+/* ---- models and curves ---- */
+
+static sl_status copy_models(const sl_run *r, const char *dir, sl_err *err)
+{
+    char from[SL_PATH + 32], to[SL_PATH + 128];
+    for (int64_t s = 0; s < r->plan->lm.seeds; s++) {
+        snprintf(to, sizeof to, "%s/lm-seed%lld", dir, (long long)s);
+        snprintf(from, sizeof from, "%s/model", r->lm[s].dir);
+        SL_TRY(sl_copy_dir(r->ctx, from, to, err));
+        SL_TRY(sl_copy_file(r->ctx, r->lm[s].dir, to, "metrics.csv", err));
+    }
+    for (int i = 0; i < r->n_trained; i++) {
+        const sl_trained *t = &r->trained[i];
+        if (t->failed)
+            continue;
+        snprintf(to, sizeof to, "%s/sae-%s-seed%lld", dir, t->arm->name, (long long)t->seed);
+        snprintf(from, sizeof from, "%s/model", t->sae.dir);
+        SL_TRY(sl_copy_dir(r->ctx, from, to, err));
+        SL_TRY(sl_copy_file(r->ctx, t->sae.dir, to, "metrics.csv", err));
+        SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "firing_rates.npy", err));
+        SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "distributions.json", err));
+    }
+    return SL_OK;
+}
+
+sl_status sl_results_write(const sl_run *r, const char *dir, sl_err *err)
+{
+    json_t **evals = sl_alloc(r->ctx, (size_t)(r->n_trained + 1) * sizeof *evals);
+    if (!evals)
+        return sl_fail(err, SL_MEM, dir, NULL, "no memory for the results");
+    sl_status st = SL_OK;
+    for (int i = 0; i < r->n_trained && st == SL_OK; i++)
+        if (!r->trained[i].failed)
+            st = load_result(r->ctx, r->trained[i].eval.dir, &evals[i], err);
+    if (st == SL_OK)
+        st = write_final_info(r, evals, dir, err);
+    if (st == SL_OK)
+        st = write_all_results(r, evals, dir, err);
+    if (st == SL_OK)
+        st = sl_records_write(r, evals, dir, err);
+    if (st == SL_OK)
+        st = write_config(r, dir, err);
+    if (st == SL_OK)
+        st = copy_models(r, dir, err);
+    if (st == SL_OK)
+        st = sl_draw_run(r->ctx, dir, err);
+    for (int i = 0; i < r->n_trained; i++)
+        json_decref(evals[i]);
+    sl_free(r->ctx, evals);
+    return st;
+}
