@@ -12,9 +12,9 @@ typedef struct sl_text {
     char name[64];      /* the name of the text really used: "shakespeare_char", "enwik8_first4154399", "king_james", "grammar", or a file's stem */
     char path[512];     /* where it was read, "" when generated */
     char note[256];     /* one sentence when it is not what was asked for ("no network: ..."), else "" */
-    char *bytes;        /* [n], owned */
+    char *bytes;        /* [n] and a 0 after them, owned */
     size_t n;
-    char sha256[65];
+    char sha256[65];    /* of bytes, hexadecimal */
 } sl_text;
 
 typedef struct sl_dataset_info {
@@ -27,30 +27,42 @@ typedef struct sl_dataset_info {
 } sl_dataset_info;
 extern const sl_dataset_info sl_datasets[]; /* name NULL ends it */
 
-/* Looks through --data-dir, SAELAB_DATA, ../shared/data (from the working folder and its parents), the user's cache; then downloads (when built
- * with libcurl); then falls back as it says in `note`: king_james (Debian's bible-kjv), then the built-in grammar. `fallback` false:
- * SL_MISSING instead. name: one of sl_datasets. */
+/* Finds one of sl_datasets by name, whole or as a prefix with a name of its own. Looks through --data-dir, SAELAB_DATA, shared/data in the
+ * four parents of the working folder and the cache (<cache>/data); a file there that has not the pinned size and SHA-256 is reported by a
+ * warning and passed over. Then downloads (when built with libcurl, unless SAELAB_OFFLINE is set to 1). Then falls back as it says in
+ * `note`: king_james (printed by the program of Debian's bible-kjv), then the built-in grammar.
+ * Returns SL_ARG (no such name), SL_MISSING (`fallback` false and not to be had; the line says why), SL_CANCELLED, SL_MEM. */
 sl_status sl_text_find(sl_ctx *ctx, const char *name, bool fallback, sl_text *out, sl_err *err) SL_USE_RESULT;
-sl_status sl_text_file(sl_ctx *ctx, const char *path, sl_text *out, sl_err *err) SL_USE_RESULT; /* --text FILE; empty is SL_DATA */
+/* --text FILE: any file, gunzipped or unzipped when it is packed. Returns SL_MISSING, SL_IO, SL_MEM, SL_DATA (empty, a folder, cut off). */
+sl_status sl_text_file(sl_ctx *ctx, const char *path, sl_text *out, sl_err *err) SL_USE_RESULT;
 void sl_text_release(sl_ctx *ctx, sl_text *t);
-sl_status sl_data_get(sl_ctx *ctx, const char *name, char path[512], sl_err *err) SL_USE_RESULT; /* download into the cache, SHA-256 checked */
-/* Path of a test or data file ("tinyshakespeare/input.txt") in the places above; SL_MISSING. */
+/* Downloads a data set into the cache, checked, and gives its path there; returns at once when a whole one is in the cache already.
+ * Returns SL_ARG, SL_UNAVAILABLE (offline, no libcurl, nothing to download), SL_IO (the line names the url), SL_DATA (not the pinned
+ * contents; nothing is kept), SL_CANCELLED, SL_MEM. */
+sl_status sl_data_get(sl_ctx *ctx, const char *name, char path[512], sl_err *err) SL_USE_RESULT;
+/* Where a data set lies now, neither read nor downloaded; "" when it is built in. SL_MISSING: nowhere; SL_ARG: no such name. */
+sl_status sl_data_where(sl_ctx *ctx, const char *name, char path[512], sl_err *err) SL_USE_RESULT;
+/* Path of a data file ("gpt2-bpe/vocab.bpe") in the folders above, --data-dir first; SL_MISSING. */
 sl_status sl_data_file(sl_ctx *ctx, const char *relative, char path[512], sl_err *err) SL_USE_RESULT;
 
 /* ---- tokenizers ---- */
 
 typedef enum sl_tok_kind { SL_TOK_CHAR /* sorted distinct characters of a text */, SL_TOK_BYTE, SL_TOK_GPT2 /* byte-level BPE */ } sl_tok_kind;
 typedef struct sl_tok sl_tok;
-/* CHAR: vocabulary of text[0..n), sorted code points of UTF-8. GPT2: needs encoder.json and vocab.bpe (sl_data_file "gpt2-bpe/..."). */
+/* A tokenizer. CHAR: the distinct characters of text[0..n), UTF-8, in the order of their code points (nanoGPT's prepare.py). BYTE: 256 ids.
+ * GPT2: OpenAI's byte-level BPE (Radford et al. 2019, section 2.2), from gpt2-bpe/encoder.json and vocab.bpe found by sl_data_file; text
+ * unused. Returns SL_DATA (empty, not UTF-8: "byte offset N"; damaged files), SL_MISSING (GPT2's files), SL_MEM. */
 sl_status sl_tok_new(sl_ctx *ctx, sl_tok_kind kind, const char *text, size_t n, sl_tok **out, sl_err *err) SL_USE_RESULT;
-sl_status sl_tok_save(const sl_tok *t, const char *path, sl_err *err) SL_USE_RESULT;   /* tokenizer.json of ours */
+/* tokenizer.json of ours: all that the tokenizer needs, GPT-2's vocabulary and merges included. Loading returns SL_MISSING, SL_DATA, SL_MEM. */
+sl_status sl_tok_save(const sl_tok *t, const char *path, sl_err *err) SL_USE_RESULT;
 sl_status sl_tok_load(sl_ctx *ctx, const char *path, sl_tok **out, sl_err *err) SL_USE_RESULT;
-void sl_tok_free(sl_tok *t);
+void sl_tok_free(sl_tok *t); /* NULL is legal */
 sl_tok_kind sl_tok_what(const sl_tok *t);
 int32_t sl_tok_vocab(const sl_tok *t);
-/* ids: sl_free by the caller. SL_DATA names byte offset and character when it is not in the vocabulary. */
+/* Token ids of text[0..n), n may be 0; ids: sl_free by the caller. GPT2 gives <|endoftext|> its own id, 50256.
+ * Returns SL_MEM, SL_DATA: "byte offset N: character 'x' (U+0078) is not in the vocabulary of 65", or not UTF-8 (CHAR, GPT2). */
 sl_status sl_tok_encode(const sl_tok *t, const char *text, size_t n, int32_t **ids, int64_t *n_ids, sl_err *err) SL_USE_RESULT;
-/* Text of one token, valid while t lives; may be part of a character for byte-level kinds. */
+/* Bytes of one token, valid while t lives, not 0-terminated; may be part of a character for BYTE and GPT2. An id out of range: n 0. */
 const char *sl_tok_piece(const sl_tok *t, int32_t id, size_t *n);
 
 /* ---- corpora ---- */
@@ -65,7 +77,10 @@ typedef struct sl_corpus {
     int64_t *doc;          /* [n_docs + 1] starts of documents: real ones, or blocks of at least 4,096 tokens (science.md B8) */
     int64_t n_docs;
 } sl_corpus;
-/* Splits as nanoGPT: .9/.1 for shakespeare_char and files; .9/.05/.05 for enwik8 and text8. tok NULL: a new one of `kind`. Takes tok. */
+/* A text as tokens. Splits as nanoGPT: .9/.1 for shakespeare_char and files; .9/.05/.05 for enwik8 and text8 and their prefixes. Documents
+ * are those that <|endoftext|> ends, when there are ten or more (a split then moves to the next start of one), else blocks of at least
+ * 4,096 tokens; no document lies in two splits. tok NULL: a new one of `kind`; else it counts, and is taken, on failure too.
+ * Returns SL_DATA as sl_tok_encode does, SL_MISSING (GPT2's files), SL_MEM; then nothing is owned by *out. */
 sl_status sl_corpus_new(sl_ctx *ctx, const sl_text *text, sl_tok_kind kind, sl_tok *tok, sl_corpus *out, sl_err *err) SL_USE_RESULT;
 void sl_corpus_release(sl_ctx *ctx, sl_corpus *c);
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { PARENTS = 4 }; /* a study folder lies two below the checkout, a build's folders three */
+
 bool sl_offline(void)
 {
     const char *v = getenv("SAELAB_OFFLINE");
@@ -37,7 +39,8 @@ void sl_data_folders(sl_ctx *ctx, sl_folders *out)
         add(out, env, "");
     char here[480];
     if (getcwd(here, sizeof here)) {
-        for (char *slash = strrchr(here, '/'); slash; slash = strrchr(here, '/')) {
+        char *slash;
+        for (int i = 0; i < PARENTS && (slash = strrchr(here, '/')); i++) {
             *slash = 0;
             add(out, here, "/shared/data");
         }

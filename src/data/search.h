@@ -7,7 +7,7 @@
 enum { SL_MAX_FOLDERS = 16 };
 typedef struct sl_folders { char path[SL_MAX_FOLDERS][512]; int n; } sl_folders;
 
-/* --data-dir; SAELAB_DATA; shared/data in each parent of the working folder, nearest first; the cache's data folder. Only those that
+/* --data-dir; SAELAB_DATA; shared/data in the four parents of the working folder, nearest first; the cache's data folder. Only those that
  * exist. */
 void sl_data_folders(sl_ctx *ctx, sl_folders *out);
 

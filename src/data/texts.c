@@ -24,6 +24,7 @@ const sl_dataset_info sl_datasets[] = {
       "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232", NULL, "GFDL / CC BY-SA", 100000000 },
     { "wikitext2_valid", "validation part of WikiText-2, raw", NULL, NULL,
       "4cd0f6876d07a413aa911261ff6d363c72d757d47f0fdd6015702014c89cb9c7", "CC BY-SA", 1146846 },
+    { "tinystories", "3,117 short stories, <|endoftext|> after each", NULL, NULL, NULL, "CDLA-Sharing-1.0", 0 },
     { "king_james", "the King James Bible, printed by Debian's bible-kjv", NULL, NULL, NULL, "public domain", 0 },
     { "grammar", "sentences of a built-in grammar", NULL, NULL, NULL, "MIT", 0 },
     { NULL, NULL, NULL, NULL, NULL, NULL, 0 },
@@ -49,6 +50,8 @@ static const place PLACES[] = {
       "f3413b8d00bc41ef9dda3f92d1c7d028545d385ed476e518fdb0491f57e5a137", 3010294 },
     { "wikitext2_valid", "wikitext-2/wiki.valid.raw", NULL, NULL, 0 },
     { "wikitext2_valid", "wikitext-2-raw/wiki.valid.raw", NULL, NULL, 0 },
+    { "tinystories", "tinystories/tinystories_a_3117.gpt2.u16.bin", "tinystories_a_3117",
+      "6749f841e58f6ac9d65e7b76fae713e8adeb76e6418e62fb36d2e0252e981147", 2555528 },
 };
 
 enum { N_PLACES = sizeof PLACES / sizeof PLACES[0] };
@@ -81,15 +84,43 @@ void sl_text_release(sl_ctx *ctx, sl_text *t)
 
 /* ---- one file ---- */
 
+/* GPT-2 tokens, uint16 little-endian, to the text that they are of. */
+static sl_status detokenize(sl_ctx *ctx, const char *where, const char *data, size_t size, char **out, size_t *n, sl_err *err)
+{
+    sl_tok *t;
+    size_t len, total = 0;
+    const unsigned char *u = (const unsigned char *)data;
+    *out = NULL;
+    SL_TRY(sl_tok_new(ctx, SL_TOK_GPT2, NULL, 0, &t, err));
+    for (int pass = 0; pass < 2; pass++) { /* counts, then writes */
+        total = 0;
+        for (size_t i = 0; i + 1 < size; i += 2) {
+            const char *piece = sl_tok_piece(t, u[i] | u[i + 1] << 8, &len);
+            if (pass)
+                memcpy(*out + total, piece, len);
+            total += len;
+        }
+        if (!pass && !(*out = sl_alloc(ctx, total + 1))) {
+            sl_tok_free(t);
+            return sl_fail(err, SL_MEM, where, NULL, "no memory for %zu bytes", total);
+        }
+    }
+    sl_tok_free(t);
+    *n = total;
+    return SL_OK;
+}
+
 /* Replaces packed bytes by what they hold. */
 static sl_status unpack(sl_ctx *ctx, const char *where, char **bytes, size_t *n, sl_err *err)
 {
+    bool tokens = strstr(where, ".gpt2.u16.bin") != NULL;
     bool gzip = sl_is_gzip(*bytes, *n), zip = *n > 4 && memcmp(*bytes, "PK\3\4", 4) == 0;
-    if (!gzip && !zip)
+    if (!gzip && !zip && !tokens)
         return SL_OK;
     char *plain;
     size_t n_plain;
-    SL_TRY(gzip ? sl_gunzip(ctx, where, *bytes, *n, MAX_TEXT, &plain, &n_plain, err)
+    SL_TRY(tokens ? detokenize(ctx, where, *bytes, *n, &plain, &n_plain, err)
+           : gzip ? sl_gunzip(ctx, where, *bytes, *n, MAX_TEXT, &plain, &n_plain, err)
                 : sl_unzip_first(ctx, where, *bytes, *n, MAX_TEXT, &plain, &n_plain, err));
     sl_free(ctx, *bytes);
     *bytes = plain;
@@ -163,8 +194,11 @@ static sl_status from_folders(sl_ctx *ctx, const sl_dataset_info *d, sl_text *ou
             sl_status st = read_text(ctx, path, pl->part ? pl->part : d->name, out, &why);
             if (st == SL_OK)
                 st = pl->part ? verify(path, out, pl->bytes, pl->sha256, &why) : verify(path, out, d->bytes, d->sha256, &why);
-            if (st == SL_OK)
+            if (st == SL_OK) {
+                if (pl->part)
+                    snprintf(out->note, sizeof out->note, "%s: a part of %s, %lld bytes", pl->part, d->name, (long long)pl->bytes);
                 return SL_OK;
+            }
             sl_text_release(ctx, out);
             if (st == SL_MEM)
                 return sl_fail(err, st, path, NULL, "%s", why.what);
@@ -172,6 +206,24 @@ static sl_status from_folders(sl_ctx *ctx, const sl_dataset_info *d, sl_text *ou
         }
     }
     return sl_fail(err, SL_MISSING, d->name, NULL, "not found in %d folders (%s ...)", f.n, f.n ? f.path[0] : "none");
+}
+
+/* Its file, unread: the listing must be quick even where the text is large. */
+sl_status sl_data_where(sl_ctx *ctx, const char *name, char path[512], sl_err *err)
+{
+    sl_folders f;
+    path[0] = 0;
+    if (!dataset(name))
+        return unknown_dataset(name, err);
+    if (strcmp(name, "grammar") == 0)
+        return SL_OK;
+    sl_data_folders(ctx, &f);
+    for (int p = 0; p < N_PLACES; p++)
+        for (int i = 0; strcmp(PLACES[p].dataset, name) == 0 && i < f.n; i++)
+            if (sl_path_join(path, 512, f.path[i], PLACES[p].file, NULL) == SL_OK && sl_path_exists(path) && !sl_path_is_dir(path))
+                return SL_OK;
+    path[0] = 0;
+    return sl_fail(err, SL_MISSING, name, NULL, "not found in %d folders", f.n);
 }
 
 /* ---- downloads ---- */

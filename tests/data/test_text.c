@@ -28,10 +28,11 @@ static void on_event(void *user, const sl_event *e)
 
 static sl_ctx *context(const char *data_dir, int64_t fail_at)
 {
-    static char cache[600];
+    static char cache[600], asked[600]; /* the context borrows them */
     snprintf(cache, sizeof cache, "%s/cache", root);
+    snprintf(asked, sizeof asked, "%s", data_dir ? data_dir : "");
     warned[0] = 0;
-    return sl_ctx_new(&(sl_ctx_opts){ .n_threads = 1, .on_event = on_event, .data_dir = data_dir, .cache_dir = cache, .fail_alloc_at = fail_at });
+    return sl_ctx_new(&(sl_ctx_opts){ .n_threads = 1, .on_event = on_event, .data_dir = asked, .cache_dir = cache, .fail_alloc_at = fail_at });
 }
 
 /* root/below, its parents made; 8 can be held at a time */
@@ -48,7 +49,7 @@ static const char *at(const char *below)
 
 static void put(const char *below, const char *text)
 {
-    sl_ctx *c = context(NULL, 0);
+    sl_ctx *c = sl_test_ctx(1);
     sl_assert_ok(sl_file_write(c, at(below), text, strlen(text), &err));
     sl_ctx_free(c);
 }
@@ -58,11 +59,11 @@ static void link_to(const char *target, const char *below) { assert_int_equal(sy
 static int fresh(void **s)
 {
     (void)s;
-    snprintf(root, sizeof root, "%s", sl_test_dir("text"));
-    assert_int_equal(mkdir(at("work/here"), 0777) | chdir(at("work/here")), 0);
-    unsetenv("SAELAB_DATA");
-    setenv("SAELAB_OFFLINE", "1", 1);
     setenv("PATH", real_path, 1);
+    setenv("SAELAB_OFFLINE", "1", 1);
+    unsetenv("SAELAB_DATA");
+    snprintf(root, sizeof root, "%s", sl_test_dir("text")); /* so deep that its four parents are all below root */
+    assert_int_equal(mkdir(at("a/b/work/here"), 0777) | chdir(at("a/b/work/here")), 0);
     return 0;
 }
 
@@ -73,8 +74,8 @@ static void order_of_folders(void **s)
     (void)s;
     sl_ctx *c = context(at("asked"), 0);
     char path[512];
-    sl_assert_fails(sl_data_file(c, "x/y.txt", path, &err), SL_MISSING, "x/y.txt: not found in 0 folders");
-    const char *const FOUND[] = { "cache/data/x/y.txt", "shared/data/x/y.txt", "work/shared/data/x/y.txt", "env/x/y.txt", "asked/x/y.txt" };
+    sl_assert_fails(sl_data_file(c, "x/y.txt", path, &err), SL_MISSING, "x/y.txt: not found in 0 folders (expected it below --data-dir");
+    const char *const FOUND[] = { "cache/data/x/y.txt", "shared/data/x/y.txt", "a/b/work/shared/data/x/y.txt", "env/x/y.txt", "asked/x/y.txt" };
     setenv("SAELAB_DATA", at("env"), 1);
     for (size_t i = 0; i < sizeof FOUND / sizeof FOUND[0]; i++) { /* each is before those that were there already */
         put(FOUND[i], "text");
@@ -196,6 +197,22 @@ static void tinystories(void **s)
     sl_ctx_free(c);
 }
 
+static void where(void **s)
+{
+    (void)s;
+    char path[512];
+    put("asked/enwik8/enwik8", "not read, so that its size does not matter");
+    sl_ctx *c = context(at("asked"), 0);
+    sl_assert_ok(sl_data_where(c, "enwik8", path, &err));
+    assert_string_equal(path, at("asked/enwik8/enwik8"));
+    sl_assert_ok(sl_data_where(c, "grammar", path, &err));
+    assert_string_equal(path, "");
+    sl_assert_fails(sl_data_where(c, "text8", path, &err), SL_MISSING, "text8: not found");
+    assert_string_equal(path, "");
+    sl_assert_fails(sl_data_where(c, "text9", path, &err), SL_ARG, "there is no 'text9'");
+    sl_ctx_free(c);
+}
+
 static void unknown_names(void **s)
 {
     (void)s;
@@ -279,7 +296,7 @@ static void wrong_bible(void **s)
     chmod(at("bin/bible"), 0755);
     setenv("PATH", at("bin"), 1);
     sl_ctx *c = context(NULL, 0);
-    sl_assert_fails(sl_text_find(c, "king_james", false, &t, &err), SL_MISSING, "gave 24 bytes");
+    sl_assert_fails(sl_text_find(c, "king_james", false, &t, &err), SL_MISSING, "gave 23 bytes");
     put("bin/bible", "#!/bin/sh\nexit 4\n");
     chmod(at("bin/bible"), 0755);
     sl_assert_fails(sl_text_find(c, "king_james", false, &t, &err), SL_MISSING, "ended with code 4");
@@ -397,7 +414,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(order_of_folders, fresh), cmocka_unit_test_setup(finds_shakespeare, fresh),
         cmocka_unit_test_setup(passes_over_spoilt, fresh), cmocka_unit_test_setup(prefixes, fresh),
-        cmocka_unit_test_setup(tinystories, fresh),      cmocka_unit_test_setup(unknown_names, fresh),
+        cmocka_unit_test_setup(tinystories, fresh),      cmocka_unit_test_setup(where, fresh),
+        cmocka_unit_test_setup(unknown_names, fresh),
         cmocka_unit_test_setup(cached, fresh),           cmocka_unit_test_setup(table, fresh),
         cmocka_unit_test_setup(king_james, fresh),       cmocka_unit_test_setup(wrong_bible, fresh),
         cmocka_unit_test_setup(grammar, fresh),          cmocka_unit_test_setup(files, fresh),
