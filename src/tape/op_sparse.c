@@ -38,11 +38,21 @@ static sl_status encode_shape(sl_tape *t, sl_node *n)
     return n->csr ? SL_OK : t->status;
 }
 
+/* Zeroes the values beyond the last entry, so that any operator may take the whole array. */
+static void clear_tail(sl_tape *t, sl_node *n)
+{
+    if (sl_kern_failed(t->kern))
+        return; /* row_ptr is undefined then */
+    int64_t used = n->csr->row_ptr[n->csr->n_rows];
+    char *tail = (char *)n->out.data + (size_t)used * sl_dtype_size(t->dtype);
+    sl_tensor rest = sl_tensor_of(t->dtype, tail, 1, n->csr->capacity - used);
+    t->kern->fill(t->kern, 0, &rest);
+}
+
 static void encode_forward(sl_tape *t, sl_node *n)
 {
     const sl_kern *k = t->kern;
     const sl_tensor *x = sl_in(t, n, 0), *W = sl_in(t, n, 1), *b = sl_in(t, n, 2);
-    k->fill(k, 0, &n->out);
     n->csr->val = n->out.data;
     if (t->frozen) {
         const sl_csr *chosen = sl_node_at(t->frozen, n->id)->csr;
@@ -52,6 +62,7 @@ static void encode_forward(sl_tape *t, sl_node *n)
     } else {
         k->encode_topk(k, x, W, b, n->args.data.data ? &n->args.data : NULL, n->args.i, n->csr);
     }
+    clear_tail(t, n);
 }
 
 /* dW_enc and db_enc come from one kernel call that always makes dW_enc: where only db_enc is wanted, into a temporary. */

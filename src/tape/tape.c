@@ -228,6 +228,13 @@ static sl_status take_inputs(sl_tape *t, sl_node *n, const sl_var *in)
     return SL_OK;
 }
 
+/* A kernel without scratch leaves undefined results, which nobody may read: sparse codes would lead anywhere. */
+static void check_kernels(sl_tape *t)
+{
+    if (t->status == SL_OK && sl_kern_failed(t->kern))
+        sl_tape_fail(t, SL_MEM, "kernels", "no memory for scratch");
+}
+
 sl_var sl_apply(sl_tape *t, const sl_op *op, const sl_var *in, const sl_args *args)
 {
     const sl_var none = { 0 };
@@ -246,6 +253,7 @@ sl_var sl_apply(sl_tape *t, const sl_op *op, const sl_var *in, const sl_args *ar
         n->out.data = sl_tape_bytes(t, sl_nbytes(&n->out));
     if (t->status == SL_OK && op->forward)
         op->forward(t, n);
+    check_kernels(t);
     return t->status == SL_OK ? (sl_var){ n->id } : none;
 }
 
@@ -378,9 +386,8 @@ sl_status sl_tape_backward_scaled(sl_tape *t, sl_var loss, double scale, sl_err 
             continue;
         n->op->backward(t, n);
         sl_grad_release(t, n);
+        check_kernels(t);
     }
-    if (t->status == SL_OK && sl_kern_failed(t->kern))
-        sl_tape_fail(t, SL_MEM, "kernels", "no memory for scratch");
     return sl_tape_status(t, err);
 }
 
