@@ -47,6 +47,10 @@ static void rotary_is_relative(void **state)
             later += y[t * W + c] * y[(t - 1) * W + C + c];
         }
         sl_assert_close_f64("q . k", &later, &first, 1, 0, 1e-12);
+        double alone[W];
+        sl_tensor Alone = t3(alone, 1, 1, W); /* row t is a row 0 at position 11 + t */
+        k->rotary(k, &(sl_tensor){ .data = x, .dim = { 1, 1, W, 1 }, .n_dim = 3, .dtype = SL_F64 }, 1, 11 + t, 1e4, 1, 0, &Alone);
+        sl_assert_same_bits("position", y + t * W, alone, sizeof alone);
     }
 }
 

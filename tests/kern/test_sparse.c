@@ -48,12 +48,14 @@ static void topk_order(void **state)
 static void topk_leaves_nan_out(void **state)
 {
     const sl_kern *k = *state;
-    double x[] = { 1 }, w[] = { 1, NAN, 3 }, b[] = { .5, 0, -1 };
-    sl_tensor X = t2(x, 1, 1), W = t2(w, 3, 1), Bias = t1(b, 3);
+    double x[] = { 1 }, w[] = { NAN, 1, NAN, 3, 1 }, b[] = { 0, .5, 0, -1, 2 };
+    sl_tensor X = t2(x, 1, 1), W = t2(w, 5, 1), Bias = t1(b, 5);
     code c;
-    sl_csr *z = code_init(&c, 1, 3);
-    k->encode_topk(k, &X, &W, &Bias, NULL, 3, z);
-    assert_code(&c, (int64_t[]){ 0, 2 }, (int32_t[]){ 0, 2 }, (double[]){ 1.5, 2 });
+    sl_csr *z = code_init(&c, 1, 5);
+    k->encode_topk(k, &X, &W, &Bias, NULL, 4, z);
+    assert_code(&c, (int64_t[]){ 0, 3 }, (int32_t[]){ 1, 3, 4 }, (double[]){ 1.5, 2, 3 });
+    k->encode_topk(k, &X, &W, &Bias, NULL, 2, z);
+    assert_code(&c, (int64_t[]){ 0, 2 }, (int32_t[]){ 3, 4 }, (double[]){ 2, 3 });
 }
 
 /* Against sorting all of a row: selected values are those that fewer than k others beat. */

@@ -123,11 +123,23 @@ static void scratch_grows_only(void **state)
     sl_ctx_free(ctx);
 }
 
+/* Reductions never write past their partial sums. */
+static void chunks_fit(void **state)
+{
+    (void)state;
+    for (int64_t n = 1; n < (int64_t)1 << 40; n = n * 3 + 1)
+        for (int64_t least = 1; least <= 4096; least *= 64) {
+            int64_t chunk = sl_chunk_of(n, least);
+            assert_true(chunk >= least && (n + chunk - 1) / chunk <= SL_N_PARTIAL);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names), cmocka_unit_test(restricted), cmocka_unit_test(without_memory),
         cmocka_unit_test(scratch_fails), cmocka_unit_test(scratch_grows_only),
+        cmocka_unit_test(chunks_fit),
     };
     return cmocka_run_group_tests_name("kern_table", tests, NULL, NULL);
 }
