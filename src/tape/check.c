@@ -6,6 +6,7 @@
  * steps, a wrong gradient spoils all. Selections of sparse codes are frozen: f at x +- h uses the choice made at x. */
 #include "tape/node.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,7 @@ typedef struct subject {
     sl_var (*build)(sl_tape *t, void *user); /* the scalar */
     void *user;
     sl_tape *base, *moved; /* where it is differentiated; where it is evaluated, with base's selections */
-    double f;
+    double f;              /* its value there */
     sl_gradcheck *out;
 } subject;
 
@@ -108,34 +109,34 @@ struct sl_example {
     sl_rng rng;
     struct { void *data; sl_tensor x; bool checked; int32_t id; } in[MAX_INPUTS]; /* in the order of the example's calls */
     int n, next;
-    sl_tensor weight; /* [as the result]: the checked scalar is result . weight */
 };
 
-/* The next array of the example: made at the first run, the same ever after. NULL without memory. */
-static sl_tensor *next_array(sl_example *e, sl_dtype dtype, int n_dim, const int64_t dim[3], bool *made)
+/* The next array of the example: made at the first run, the same ever after. NULL, and the tape fails, without memory. */
+static sl_tensor *next_array(sl_tape *t, sl_example *e, sl_dtype dtype, int n_dim, const int64_t dim[3], bool *made)
 {
     *made = false;
     if (e->next < e->n)
         return &e->in[e->next++].x;
-    if (e->n == MAX_INPUTS)
-        return NULL;
+    assert(e->n < MAX_INPUTS);
     sl_tensor *x = &e->in[e->n].x;
     *x = (sl_tensor){ .dim = { 1, 1, 1, 1 }, .n_dim = n_dim, .dtype = dtype };
     for (int i = 0; i < n_dim; i++)
         x->dim[i] = dim[i];
     x->data = e->in[e->n].data = sl_alloc(e->ctx, sl_nbytes(x));
-    if (!x->data)
+    if (!x->data) {
+        sl_tape_fail(t, SL_MEM, e->op->name, "no memory for an example");
         return NULL;
+    }
     *made = true;
     e->n++;
     e->next++;
     return x;
 }
 
-static sl_tensor *next_normal(sl_example *e, int64_t d0, int64_t d1, int64_t d2)
+static sl_tensor *next_normal(sl_tape *t, sl_example *e, int64_t d0, int64_t d1, int64_t d2)
 {
     bool made;
-    sl_tensor *x = next_array(e, SL_F64, (d0 > 0) + (d1 > 0) + (d2 > 0), (const int64_t[]){ d0, d1, d2 }, &made);
+    sl_tensor *x = next_array(t, e, SL_F64, (d0 > 0) + (d1 > 0) + (d2 > 0), (const int64_t[]){ d0, d1, d2 }, &made);
     if (x && made)
         for (int64_t i = 0, n = sl_numel(x); i < n; i++)
             ((double *)x->data)[i] = sl_rng_normal(&e->rng);
@@ -144,13 +145,9 @@ static sl_tensor *next_normal(sl_example *e, int64_t d0, int64_t d1, int64_t d2)
 
 sl_var sl_example_in(sl_tape *t, sl_example *e, int64_t d0, int64_t d1, int64_t d2)
 {
-    sl_tensor *x = next_normal(e, d0, d1, d2);
-    if (!x) {
-        sl_tape_fail(t, SL_MEM, e->op->name, "no memory for an example");
-        return (sl_var){ 0 };
-    }
-    sl_var v = sl_leaf(t, x);
-    if (!t->frozen) {
+    sl_tensor *x = next_normal(t, e, d0, d1, d2);
+    sl_var v = x ? sl_leaf(t, x) : (sl_var){ 0 };
+    if (x && !t->frozen) {
         e->in[e->next - 1].checked = true;
         e->in[e->next - 1].id = v.id;
     }
@@ -159,28 +156,25 @@ sl_var sl_example_in(sl_tape *t, sl_example *e, int64_t d0, int64_t d1, int64_t 
 
 sl_var sl_example_const(sl_tape *t, sl_example *e, int64_t d0, int64_t d1, int64_t d2)
 {
-    sl_tensor *x = next_normal(e, d0, d1, d2);
-    if (x)
-        return sl_const(t, x);
-    sl_tape_fail(t, SL_MEM, e->op->name, "no memory for an example");
-    return (sl_var){ 0 };
+    sl_tensor *x = next_normal(t, e, d0, d1, d2);
+    return x ? sl_const(t, x) : (sl_var){ 0 };
 }
 
-static const sl_tensor NOTHING = { .dim = { 0, 1, 1, 1 }, .n_dim = 1, .dtype = SL_U8 };
+static const sl_tensor NOTHING = { .dim = { 0, 1, 1, 1 }, .n_dim = 1, .dtype = SL_U8 }; /* of a tape that has failed */
 
-const sl_tensor *sl_example_ids(sl_example *e, int64_t n, int64_t lowest, int64_t end_)
+const sl_tensor *sl_example_ids(sl_tape *t, sl_example *e, int64_t n, int64_t lowest, int64_t above)
 {
     bool made;
-    sl_tensor *x = next_array(e, SL_I32, 1, (const int64_t[]){ n, 0, 0 }, &made);
+    sl_tensor *x = next_array(t, e, SL_I32, 1, (const int64_t[]){ n, 0, 0 }, &made);
     for (int64_t i = 0; x && made && i < n; i++)
-        ((int32_t *)x->data)[i] = (int32_t)(lowest + (int64_t)sl_rng_below(&e->rng, (uint64_t)(end_ - lowest)));
+        ((int32_t *)x->data)[i] = (int32_t)(lowest + (int64_t)sl_rng_below(&e->rng, (uint64_t)(above - lowest)));
     return x ? x : &NOTHING;
 }
 
-const sl_tensor *sl_example_mask(sl_example *e, int64_t n)
+const sl_tensor *sl_example_mask(sl_tape *t, sl_example *e, int64_t n)
 {
     bool made;
-    sl_tensor *x = next_array(e, SL_U8, 1, (const int64_t[]){ n, 0, 0 }, &made);
+    sl_tensor *x = next_array(t, e, SL_U8, 1, (const int64_t[]){ n, 0, 0 }, &made);
     for (int64_t i = 0; x && made && i < n; i++)
         ((uint8_t *)x->data)[i] = i % 3 == 2;
     return x ? x : &NOTHING;
@@ -195,13 +189,11 @@ static sl_var example_scalar(sl_tape *t, void *user)
     const sl_tensor *value = sl_value(t, y);
     if (!value)
         return y;
-    sl_tensor *w = next_normal(e, value->n_dim > 0 ? value->dim[0] : 0, value->n_dim > 1 ? value->dim[1] : 0,
-                               value->n_dim > 2 ? value->dim[2] : 0);
-    if (!w) {
-        sl_tape_fail(t, SL_MEM, e->op->name, "no memory for an example");
-        return (sl_var){ 0 };
-    }
-    return sl_sum(t, sl_mul(t, y, sl_const(t, w)));
+    int64_t d[3] = { 0 };
+    for (int i = 0; i < value->n_dim && i < 3; i++)
+        d[i] = value->dim[i];
+    sl_tensor *w = next_normal(t, e, d[0], d[1], d[2]); /* the checked scalar is y . w */
+    return w ? sl_sum(t, sl_mul(t, y, sl_const(t, w))) : (sl_var){ 0 };
 }
 
 static double *flipped(sl_ctx *ctx, const double *g, int64_t n)

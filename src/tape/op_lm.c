@@ -35,7 +35,7 @@ static void embed_backward(sl_tape *t, sl_node *n)
 static sl_var embed_example(sl_tape *t, sl_example *e, int which)
 {
     (void)which;
-    return sl_embed(t, sl_example_ids(e, 9, 0, 5), sl_example_in(t, e, 5, 3, 0));
+    return sl_embed(t, sl_example_ids(t, e, 9, 0, 5), sl_example_in(t, e, 5, 3, 0));
 }
 
 const sl_op sl_op_embed = { "embed", 1, 1, embed_shape, embed_forward, embed_backward, 1, embed_example };

@@ -111,7 +111,7 @@ static sl_var among_example(sl_tape *t, sl_example *e, int which)
 {
     (void)which;
     sl_var x = sl_example_in(t, e, 4, 6, 0), W = sl_example_in(t, e, 9, 6, 0), b = sl_example_in(t, e, 9, 0, 0);
-    return sl_encode_topk_among(t, x, W, b, 2, sl_example_mask(e, 9)).v;
+    return sl_encode_topk_among(t, x, W, b, 2, sl_example_mask(t, e, 9)).v;
 }
 
 const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, encode_backward, 1, encode_example };

@@ -39,7 +39,7 @@ static void xent_backward(sl_tape *t, sl_node *n)
 
 static sl_var xent_example(sl_tape *t, sl_example *e, int which)
 {
-    return sl_xent(t, sl_example_in(t, e, 6, 5, 0), sl_example_ids(e, 6, which ? -1 : 0, 5));
+    return sl_xent(t, sl_example_in(t, e, 6, 5, 0), sl_example_ids(t, e, 6, which ? -1 : 0, 5));
 }
 
 const sl_op sl_op_xent = { "xent", 1, 1, xent_shape, xent_forward, xent_backward, 2, xent_example };
@@ -130,7 +130,7 @@ static void head_xent_backward(sl_tape *t, sl_node *n)
 static sl_var head_xent_example(sl_tape *t, sl_example *e, int which)
 {
     sl_var x = sl_example_in(t, e, 2, 3, 4), W = sl_example_in(t, e, 5, 4, 0);
-    return sl_head_xent(t, x, W, sl_example_ids(e, 6, which ? -1 : 0, 5));
+    return sl_head_xent(t, x, W, sl_example_ids(t, e, 6, which ? -1 : 0, 5));
 }
 
 const sl_op sl_op_head_xent = { "head_xent", 2, 2, head_xent_shape, head_xent_forward, head_xent_backward, 2, head_xent_example };

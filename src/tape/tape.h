@@ -33,13 +33,16 @@ typedef struct sl_param {
 
 typedef struct sl_params sl_params; /* a set of parameters of one dtype in one span */
 
+/* dtype F32 or F64 (else SL_ARG); SL_MEM. Free with sl_params_free (NULL is legal). */
 sl_status sl_params_new(sl_ctx *ctx, sl_dtype dtype, sl_params **out, sl_err *err) SL_USE_RESULT;
 void sl_params_free(sl_params *ps);
-/* Declares one tensor; dims as int64_t. Pointers stay valid until free. Call before sl_params_build. NULL without memory. */
+/* Declares one tensor; dims as int64_t. Pointers stay valid until free. Call before sl_params_build, which reports what this
+ * one cannot: NULL without memory. */
 sl_param *sl_params_add(sl_params *ps, unsigned flags, const char *name, int n_dim, ...);
-sl_status sl_params_build(sl_params *ps, bool with_moments, sl_err *err) SL_USE_RESULT; /* one allocation, zeroed */
+/* One allocation for all values and gradients, and m and v when with_moments (the optimizers need them); zeroed. SL_MEM. */
+sl_status sl_params_build(sl_params *ps, bool with_moments, sl_err *err) SL_USE_RESULT;
 int sl_params_count(const sl_params *ps);
-sl_param *sl_params_at(sl_params *ps, int i);
+sl_param *sl_params_at(sl_params *ps, int i);              /* in the order of declaration */
 sl_param *sl_params_find(sl_params *ps, const char *name); /* NULL when there is none */
 int64_t sl_params_numel(const sl_params *ps);
 void sl_params_zero_grad(sl_params *ps);
@@ -53,31 +56,43 @@ void sl_param_uniform(sl_params *ps, sl_param *p, uint64_t seed, double a);
 typedef enum sl_optim_kind { SL_OPTIM_ADAMW, SL_OPTIM_MUON /* Muon on SL_PARAM_MATRIX, AdamW on the rest */ } sl_optim_kind;
 typedef struct sl_optim {
     sl_optim_kind kind;
-    double lr, beta1, beta2, eps, weight_decay;
-    double clip;                 /* global gradient norm; 0: off */
-    double muon_lr, muon_momentum;
-    int64_t step;                /* steps done; state */
+    double lr, beta1, beta2, eps; /* AdamW, as torch.optim.AdamW (Loshchilov, Hutter 2019, arXiv 1711.05101) */
+    double weight_decay;          /* decoupled, of parameters with SL_PARAM_DECAY, by AdamW and by Muon */
+    double clip;                  /* greatest global gradient norm, as torch.nn.utils.clip_grad_norm_; 0: off */
+    double muon_lr, muon_momentum; /* Muon: see muon.c; .02 and .95 are its author's */
+    int64_t step;                 /* steps done: state, with the m and v of the parameters */
 } sl_optim;
-/* Returns SL_NUMERIC naming step and tensor at the first non-finite gradient; nothing is changed then. grad_norm may be NULL. */
+/* Unit rows: gradients are projected first (so the norm is of projected ones), rows renormalised last. The learning rate of a
+ * parameter is lr (muon_lr) * lr_scale. grad_norm, before clipping, may be NULL.
+ * SL_NUMERIC names step and element of the first non-finite gradient ("step 17: gradient of W_enc[3, 5] is not finite");
+ * nothing is changed then. SL_MEM only at the first step. */
 sl_status sl_optim_step(sl_optim *o, sl_params *ps, double *grad_norm, sl_err *err) SL_USE_RESULT;
 
 typedef struct sl_schedule {
     enum { SL_SCHED_CONSTANT, SL_SCHED_COSINE, SL_SCHED_LINEAR_DECAY /* constant, then linear to min_lr */ } kind;
     double lr, min_lr;
-    int64_t warmup, decay_start, steps; /* steps: lr_decay_iters */
+    int64_t warmup;      /* of every kind: lr (step + 1) / (warmup + 1) before this step */
+    int64_t decay_start; /* LINEAR_DECAY only: its last step at lr */
+    int64_t steps;       /* lr_decay_iters: min_lr from this step on */
 } sl_schedule;
 double sl_schedule_at(const sl_schedule *s, int64_t step); /* step from 0; nanoGPT's get_lr for COSINE */
 
 /* ---- the tape ---- */
 
-sl_status sl_tape_new(sl_ctx *ctx, sl_dtype dtype /* F32 or F64 */, sl_tape **out, sl_err *err) SL_USE_RESULT;
+/* dtype F32 (the context's best kernels) or F64 (ref), else SL_ARG; SL_MEM. Free with sl_tape_free (NULL is legal). */
+sl_status sl_tape_new(sl_ctx *ctx, sl_dtype dtype, sl_tape **out, sl_err *err) SL_USE_RESULT;
 void sl_tape_free(sl_tape *t);
-void sl_tape_reset(sl_tape *t);
-void sl_tape_no_grad(sl_tape *t, bool on);   /* on: operators keep nothing for a backward pass */
-void sl_tape_random(sl_tape *t, uint64_t seed, uint64_t step); /* keys of dropout: call after reset */
+void sl_tape_reset(sl_tape *t);              /* a new step: forgets variables, values and failure, keeps memory */
+void sl_tape_no_grad(sl_tape *t, bool on);   /* on: operators keep nothing for a backward pass. Stays over resets */
+/* Keys of dropout: (seed, step, call site), call sites counted from the last call of this or reset. Micro-batches of one
+ * optimizer step are steps of their own here. Call after reset. */
+void sl_tape_random(sl_tape *t, uint64_t seed, uint64_t step);
+/* SL_OK or the first failure since reset: SL_SHAPE and SL_ARG name operator, shapes found and expected; SL_MEM. */
 sl_status sl_tape_status(const sl_tape *t, sl_err *err);
-sl_status sl_tape_backward(sl_tape *t, sl_var loss, sl_err *err) SL_USE_RESULT; /* loss is a scalar; d loss = 1 */
-/* Backward with d loss = scale (gradient accumulation over micro-batches). */
+/* Gradients of everything that loss (a scalar) depends on, for d loss = 1. Returns the sticky failure; SL_SHAPE for a loss
+ * that is no scalar; SL_ARG for one without anything that has a gradient. */
+sl_status sl_tape_backward(sl_tape *t, sl_var loss, sl_err *err) SL_USE_RESULT;
+/* The same for d loss = scale (gradient accumulation over micro-batches). */
 sl_status sl_tape_backward_scaled(sl_tape *t, sl_var loss, double scale, sl_err *err) SL_USE_RESULT;
 const sl_kern *sl_tape_kern(const sl_tape *t);
 sl_ctx *sl_tape_ctx(const sl_tape *t);
@@ -85,57 +100,63 @@ sl_ctx *sl_tape_ctx(const sl_tape *t);
 sl_var sl_const(sl_tape *t, const sl_tensor *x);       /* borrowed until reset; no gradient */
 sl_var sl_leaf(sl_tape *t, const sl_tensor *x);        /* borrowed; gradient readable after backward */
 sl_var sl_param_var(sl_tape *t, sl_param *p);          /* the same variable when asked twice in a step */
-const sl_tensor *sl_value(const sl_tape *t, sl_var v); /* NULL when v failed */
-const sl_tensor *sl_grad(const sl_tape *t, sl_var v);  /* NULL: none. Only leaves keep theirs until reset */
-double sl_scalar(const sl_tape *t, sl_var v);          /* value of a scalar, NaN when v failed */
-const sl_csr *sl_code_csr(const sl_tape *t, sl_code z);
+const sl_tensor *sl_value(const sl_tape *t, sl_var v); /* NULL when v failed; stays where it is until reset */
+const sl_tensor *sl_grad(const sl_tape *t, sl_var v);  /* NULL: none. Only leaves keep theirs until reset; a parameter's is its own */
+double sl_scalar(const sl_tape *t, sl_var v);          /* value of a scalar, f64 on any tape; NaN when v failed or is no scalar */
+const sl_csr *sl_code_csr(const sl_tape *t, sl_code z); /* NULL when z failed */
 /* Scratch that lives until reset, for callers that prepare inputs. Zeroed. NULL makes the tape fail. */
 void *sl_tape_scratch(sl_tape *t, size_t bytes);
 
-/* ---- operators (each in its own file, each a row of sl_op_table) ---- */
+/* ---- operators: formulas, derivatives and what each keeps stand in its file, op_*.c ----
+ * Wrong shapes are SL_SHAPE, wrong numbers SL_ARG, both sticky. [..] is any number of leading dimensions. A variable may be
+ * used any number of times. Optional inputs are {0}. Tensors given by pointer are borrowed until reset, and so are params. */
 
-sl_var sl_add(sl_tape *t, sl_var a, sl_var b);
+sl_var sl_add(sl_tape *t, sl_var a, sl_var b);                     /* equal shapes; scalars too */
 sl_var sl_sub(sl_tape *t, sl_var a, sl_var b);
 sl_var sl_mul(sl_tape *t, sl_var a, sl_var b);
 sl_var sl_scale(sl_tape *t, sl_var a, double s);
 sl_var sl_add_row(sl_tape *t, sl_var x, sl_var r);                 /* x [.., D] + r [D] */
 sl_var sl_sub_row(sl_tape *t, sl_var x, sl_var r);
 sl_var sl_mul_row(sl_tape *t, sl_var x, sl_var r);
-sl_var sl_matmul(sl_tape *t, sl_var a, sl_var b, bool tb);         /* a [.., K] b [K, N] or, tb, [N, K] */
-sl_var sl_linear(sl_tape *t, sl_var x, sl_var W, sl_var b, sl_act act); /* act(x W^T + b), W [N, K], b [N] or {0} */
+sl_var sl_matmul(sl_tape *t, sl_var a, sl_var b, bool tb);         /* a [.., K] b [K, N] or, tb, b [N, K] transposed */
+sl_var sl_linear(sl_tape *t, sl_var x, sl_var W, sl_var b, sl_act act); /* act(x W^T + b), x [.., K], W [N, K], b [N] or {0} */
 sl_var sl_activation(sl_tape *t, sl_var x, sl_act act);
-sl_var sl_dropout(sl_tape *t, sl_var x, double p);
-sl_var sl_layernorm(sl_tape *t, sl_var x, sl_var gain, sl_var bias); /* eps 1e-5; bias may be {0} */
-sl_var sl_rmsnorm(sl_tape *t, sl_var x, sl_var gain);              /* eps 1e-6; gain may be {0} */
-sl_var sl_embed(sl_tape *t, const sl_tensor *ids, sl_var table);   /* ids I32 [..] -> [.., C] */
+sl_var sl_dropout(sl_tape *t, sl_var x, double p);                 /* 0 <= p < 1; p = 0 returns x itself */
+sl_var sl_layernorm(sl_tape *t, sl_var x, sl_var gain, sl_var bias); /* x [.., D], eps 1e-5; bias may be {0} */
+sl_var sl_rmsnorm(sl_tape *t, sl_var x, sl_var gain);              /* x [.., D], eps 1e-6; gain may be {0} */
+sl_var sl_embed(sl_tape *t, const sl_tensor *ids, sl_var table);   /* ids I32 [..], table [V, C] -> [.., C] */
 sl_var sl_rotary(sl_tape *t, sl_var qkv, int n_head, double base); /* turns the q and k thirds of [B, T, 3C] */
-sl_var sl_attention(sl_tape *t, sl_var qkv, int n_head, double dropout_p); /* causal; [B, T, 3C] -> [B, T, C] */
-/* mean cross-entropy of x W^T against targets (I32, -1 ignored); logits are made in row chunks, never kept whole */
+/* causal; [B, T, 3C] -> [B, T, C]; dropout on the attention weights */
+sl_var sl_attention(sl_tape *t, sl_var qkv, int n_head, double dropout_p);
+/* Mean cross-entropy in nats of x W^T, x [.., C], W [V, C], against targets (I32, one a row; -1 does not count). Logits are
+ * made in row chunks, never kept whole. 0 when no row counts. */
 sl_var sl_head_xent(sl_tape *t, sl_var x, sl_var W, const sl_tensor *targets);
-sl_var sl_xent(sl_tape *t, sl_var logits, const sl_tensor *targets);
-sl_var sl_sum(sl_tape *t, sl_var x);
+sl_var sl_xent(sl_tape *t, sl_var logits, const sl_tensor *targets); /* the same from logits [.., V] */
+sl_var sl_sum(sl_tape *t, sl_var x);                               /* of all elements -> scalar */
 sl_var sl_mean(sl_tape *t, sl_var x);
 sl_var sl_sq_dist(sl_tape *t, sl_var a, sl_var b);                 /* sum (a - b)^2 -> scalar */
 sl_var sl_stop_grad(sl_tape *t, sl_var x);
 sl_var sl_row_norm(sl_tape *t, sl_var W);                          /* [F, D] -> [F] */
 sl_var sl_replace(sl_tape *t, sl_var x, sl_var with);              /* value and gradient of `with`, shape checked: a splice */
 
-/* sparse codes */
-sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k);
-sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip);
-sl_var sl_sparse_decode(sl_tape *t, sl_code z, sl_var W_dec, sl_var b_dec /* or {0} */);
+/* Sparse codes: x [.., d_in], W feature-major [F, d_in], 1 <= k <= F. At most k a row, only positive values, the indices of a
+ * row ascending. The values are a variable, z.v [rows * k], zero beyond the last entry. Selection has no gradient. */
+sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc /* [F] */, int64_t k);
+sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip); /* skip [F] U8: 1 is no candidate */
+sl_var sl_sparse_decode(sl_tape *t, sl_code z, sl_var W_dec, sl_var b_dec /* [d_in] or {0} */);
 
 /* ---- the operator table and its gradient checker ---- */
 
 typedef struct sl_op sl_op;
 extern const sl_op *const sl_op_table[]; /* NULL-terminated */
 typedef struct sl_gradcheck { double max_rel_err; char worst[160]; int n_checked; } sl_gradcheck;
-/* Runs op's example in f64 on ref against central differences of every input element. flip: negate the analytic gradient of
- * the first input (to see the checker fail). */
+/* Runs op's examples in f64 on ref against central differences of every input element; the error's definition is in check.c,
+ * correct operators stay below 1e-6. worst: operator, example, input, element and both derivatives. flip: negate the analytic
+ * gradient of the first input (to see the checker fail). SL_MEM. */
 sl_status sl_op_check(sl_ctx *ctx, const sl_op *op, uint64_t seed, bool flip, sl_gradcheck *out, sl_err *err) SL_USE_RESULT;
 const char *sl_op_name(const sl_op *op);
-/* The same for a whole model: `build` makes the scalar loss on a f64 tape from ps; every element of every parameter
- * (or every `stride`-th) is checked. */
+/* The same for a whole model: `build` makes the scalar loss on a f64 tape from ps (F64), the same at each call; every
+ * stride-th element of every parameter that is not frozen is checked. The gradients in ps are overwritten. */
 sl_status sl_params_check(sl_ctx *ctx, sl_params *ps, sl_var (*build)(sl_tape *t, void *user), void *user, int64_t stride,
                           sl_gradcheck *out, sl_err *err) SL_USE_RESULT;
 

@@ -129,11 +129,41 @@ static void a_wrong_model_is_seen(void **state)
     sl_ctx_free(ctx);
 }
 
+static const sl_op *op_named(const char *name)
+{
+    for (int i = 0; sl_op_table[i]; i++)
+        if (strcmp(sl_op_name(sl_op_table[i]), name) == 0)
+            return sl_op_table[i];
+    fail_msg("no operator %s", name);
+    return NULL;
+}
+
+/* The n-th allocation fails, for every n: SL_MEM and no leak. One operator of each kind of example input. */
+static void out_of_memory_is_reported(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "stop_grad", "xent", "encode_topk_among" };
+    for (int i = 0; i < 3; i++)
+        for (int64_t n = 1;; n++) {
+            sl_ctx *ctx = sl_ctx_new(&(sl_ctx_opts){ .n_threads = 1, .fail_alloc_at = n });
+            sl_gradcheck g;
+            sl_err err = { 0 };
+            sl_status st = sl_op_check(ctx, op_named(names[i]), 1, true, &g, &err);
+            bool reached = sl_alloc_count(ctx) >= n;
+            sl_ctx_free(ctx);
+            if (st != (reached ? SL_MEM : SL_OK))
+                fail_msg("%s, allocation %d: %s (%s)", names[i], (int)n, sl_status_name(st), err.msg);
+            if (!reached)
+                break;
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operator_agrees), cmocka_unit_test(a_flipped_sign_is_seen), cmocka_unit_test(names_are_distinct),
         cmocka_unit_test(a_whole_model_agrees), cmocka_unit_test(a_wrong_model_is_seen),
+        cmocka_unit_test(out_of_memory_is_reported),
     };
     return cmocka_run_group_tests_name("tape_check", tests, NULL, NULL);
 }
