@@ -116,23 +116,35 @@ struct sl_act_source {
 };
 
 /* The store: dir/manifest.json + dir/acts-%05d.safetensors (x [n, d_in] f32|f16|bf16, token/doc/pos I32), globally shuffled when written,
- * mapped when read. Non-finite rows: SL_NUMERIC naming shard, row and column. */
+ * mapped when read. Row ids are places in the store. Non-finite rows: SL_NUMERIC naming shard, row and column, counted from 0.
+ * It is written in dir.partial and renamed when finished: a capture that was cut off starts again. The same rows, options and
+ * seed give the same bytes, however the rows are cut into appends. */
 typedef struct sl_acts_writer sl_acts_writer;
 typedef struct sl_acts_opts {
     sl_dtype dtype;        /* F32, F16 or BF16 on disk */
     bool shuffle;          /* global shuffle by seed (true for training stores) */
     uint64_t seed;
-    int64_t shard_rows;    /* 0: 256 MB shards */
+    int64_t shard_rows;    /* 0: 256 MB shards, larger ones where there would be more than 256; at most 512 shards */
 } sl_acts_opts;
-/* n_rows must be known: rows are scattered to their shuffled place as they come, so that nothing is held in memory. */
+/* n_rows must be known: rows are scattered to their shuffled place as they come, so that nothing is held in memory. info: d_in, hook, model,
+ * dataset and labels (in the order of the input) are read. SL_EXISTS when dir is there, SL_BUSY while another process writes it,
+ * SL_IO when the disk has no room for it. */
 sl_status sl_acts_create(sl_ctx *ctx, const char *dir, const sl_act_info *info, int64_t n_rows, const sl_acts_opts *opts, sl_acts_writer **out, sl_err *err) SL_USE_RESULT;
+/* x [n, d_in]; token, doc, pos [n], each with all rows or with none (NULL). After a failure only finish (which fails too) or abort are legal.
+ * SL_NUMERIC: "row 17 of the input, column 3", from 0; also for numbers too large for F16. */
 sl_status sl_acts_append(sl_acts_writer *w, const float *x, int64_t n, const int32_t *token, const int32_t *doc, const int32_t *pos, sl_err *err) SL_USE_RESULT;
-sl_status sl_acts_finish(sl_acts_writer *w, sl_err *err) SL_USE_RESULT; /* mean, scale, checksums, manifest; frees w in every case */
-void sl_acts_abort(sl_acts_writer *w);
+/* mean, scale = sqrt(d_in / mean |x - mean|^2) of the rows as stored, checksums, manifest; frees w in every case, and leaves nothing when
+ * it fails. SL_DATA: rows are missing, or all are the same. */
+sl_status sl_acts_finish(sl_acts_writer *w, sl_err *err) SL_USE_RESULT;
+void sl_acts_abort(sl_acts_writer *w); /* leaves nothing; NULL is legal */
+/* verify: reads all shards and compares their checksums (SL_DATA); sizes and shapes are checked always. SL_MISSING: no store, or a
+ * shard is missing. Labels come in the order of row ids. */
 sl_status sl_acts_open(sl_ctx *ctx, const char *dir, bool verify, sl_act_source **out, sl_err *err) SL_USE_RESULT;
-/* Everybody's own activations: .npy, .npz, .safetensors; [n, d] or [batch, pos, d]; f32, f16, bf16, f64. */
+/* Everybody's own activations: .npy, .npz, .safetensors (PATH, or PATH:NAME where a file holds several arrays); [n, d] or [batch, pos, d],
+ * whose sequences and positions become doc and pos; f32, f16, bf16, f64. Files follow one another. SL_SHAPE: widths differ, or tokens
+ * or labels are not one a row. */
 typedef struct sl_acts_import_opts { const char *hook, *model, *tokens /* npy of ids, or NULL */, *labels /* one line a row, or NULL */; sl_acts_opts store; } sl_acts_import_opts;
 sl_status sl_acts_import(sl_ctx *ctx, int n_paths, const char *const *paths, const char *dir, const sl_acts_import_opts *o, sl_err *err) SL_USE_RESULT;
-void sl_act_source_free(sl_act_source *s); /* NULL is legal */
+void sl_act_source_free(sl_act_source *s); /* calls close, which frees s itself; NULL is legal */
 
 #endif

@@ -283,6 +283,15 @@ sl_status sl_mmap_open(const char *path, sl_mmap *out, sl_err *err)
     return SL_OK;
 }
 
+void sl_mmap_will_need(const sl_mmap *m, const void *from, size_t n)
+{
+    const uint8_t *p = from;
+    if (n == 0 || p < m->data || n > m->n || p > m->data + (m->n - n))
+        return;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), into = (uintptr_t)p % page;
+    (void)madvise((void *)((uintptr_t)p - into), n + into, MADV_WILLNEED); /* a hint */
+}
+
 void sl_mmap_close(sl_mmap *m)
 {
     if (m->data)

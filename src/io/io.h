@@ -48,11 +48,16 @@ sl_status sl_json_text(const json_t *obj, const char *file, const char *key, cha
 typedef struct sl_mmap { const uint8_t *data; size_t n; } sl_mmap;
 sl_status sl_mmap_open(const char *path, sl_mmap *out, sl_err *err) SL_USE_RESULT;
 void sl_mmap_close(sl_mmap *m);
+void sl_mmap_will_need(const sl_mmap *m, const void *from, size_t n); /* read ahead; ranges outside the map are ignored */
 
 sl_status sl_dir_make(const char *path, sl_err *err) SL_USE_RESULT;      /* with parents; fine when there */
 sl_status sl_dir_remove(const char *path, sl_err *err) SL_USE_RESULT;    /* with its contents; fine when not there */
 sl_status sl_dir_clear(const char *path, sl_err *err) SL_USE_RESULT;     /* removes only the contents */
 sl_status sl_dir_sweep(const char *path, sl_err *err) SL_USE_RESULT;     /* removes what killed writers left (*.tmp-*), also in folders below */
+/* One writer a folder: SL_BUSY while another process (or another sl_dir_lock of this one) holds it. The lock ends with the process;
+ * the folder may be renamed under it. unlock(-1) is legal. */
+sl_status sl_dir_lock(const char *path, int *lock, sl_err *err) SL_USE_RESULT;
+void sl_dir_unlock(int lock);
 int64_t sl_disk_free(const char *path);                                  /* bytes free on the disk that holds this path; -1: unknown */
 /* Replaces a file; SL_EXISTS when `to` is a folder that is not empty. */
 sl_status sl_path_rename(const char *from, const char *to, sl_err *err) SL_USE_RESULT;

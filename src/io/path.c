@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -126,6 +127,30 @@ sl_status sl_dir_sweep(const char *path, sl_err *err)
     if (fd < 0 || clear_dir(fd, true) != 0)
         return sl__fail_errno(err, path, "remove temporary files");
     return SL_OK;
+}
+
+/* The lock is on the folder itself: it ends with the process, and leaves no file. A folder renamed or removed by its last
+ * owner between open and flock is not the one asked for. */
+sl_status sl_dir_lock(const char *path, int *lock, sl_err *err)
+{
+    struct stat held, named;
+    *lock = -1;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return sl__fail_errno(err, path, "open the folder");
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &held) != 0 || stat(path, &named) != 0 || held.st_ino != named.st_ino ||
+        held.st_dev != named.st_dev) {
+        close(fd);
+        return sl_fail(err, SL_BUSY, path, NULL, "another process is writing to this folder");
+    }
+    *lock = fd;
+    return SL_OK;
+}
+
+void sl_dir_unlock(int lock)
+{
+    if (lock >= 0)
+        close(lock);
 }
 
 int64_t sl_disk_free(const char *path)
