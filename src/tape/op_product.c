@@ -111,12 +111,13 @@ static void linear_backward(sl_tape *t, sl_node *n)
 
 static sl_var linear_example(sl_tape *t, sl_example *e, int which)
 {
-    static const sl_act act[] = { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU, SL_ACT_RELU2, SL_ACT_GELU };
-    sl_var x = sl_example_in(t, e, 2, 3, 5), W = sl_example_in(t, e, 4, 5, 0);
-    return sl_linear(t, x, W, which < 4 ? sl_example_in(t, e, 4, 0, 0) : (sl_var){ 0 }, act[which]);
+    static const sl_act act[] = { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU, SL_ACT_RELU2, SL_ACT_GELU, SL_ACT_RELU };
+    sl_var x = sl_example_in(t, e, 2, 3, 5), W = sl_example_in(t, e, which == 5 ? 5 : 4, 5, 0);
+    sl_var y = sl_linear(t, x, W, which < 4 ? sl_example_in(t, e, 4, 0, 0) : (sl_var){ 0 }, act[which]);
+    return which == 5 ? sl_add(t, x, y) : y; /* a residual: dy is shared, and may not be overwritten */
 }
 
-const sl_op sl_op_linear = { "linear", 3, 2, linear_shape, linear_forward, linear_backward, 5, linear_example };
+const sl_op sl_op_linear = { "linear", 3, 2, linear_shape, linear_forward, linear_backward, 6, linear_example };
 
 sl_var sl_linear(sl_tape *t, sl_var x, sl_var W, sl_var b, sl_act act)
 {

@@ -78,11 +78,11 @@ static void mul_row_backward(sl_tape *t, sl_node *n)
 
 static sl_var mul_row_example(sl_tape *t, sl_example *e, int which)
 {
-    (void)which;
-    return sl_mul_row(t, sl_example_in(t, e, 4, 3, 0), sl_example_in(t, e, 3, 0, 0));
+    sl_var x = sl_example_in(t, e, 4, 3, 0), y = sl_mul_row(t, x, sl_example_in(t, e, 3, 0, 0));
+    return which == 0 ? y : sl_add(t, x, y); /* a residual: dy is shared, and may not be overwritten */
 }
 
-const sl_op sl_op_mul_row = { "mul_row", 2, 2, row_shape, mul_row_forward, mul_row_backward, 1, mul_row_example };
+const sl_op sl_op_mul_row = { "mul_row", 2, 2, row_shape, mul_row_forward, mul_row_backward, 2, mul_row_example };
 
 sl_var sl_mul_row(sl_tape *t, sl_var x, sl_var r) { return sl_apply(t, &sl_op_mul_row, (sl_var[]){ x, r }, NULL); }
 

@@ -100,11 +100,12 @@ static void encode_backward(sl_tape *t, sl_node *n)
     }
 }
 
+/* 0: all inputs; 1: W_enc has no gradient, b_enc has; 2: x has a gradient before the encoder adds to it */
 static sl_var encode_example(sl_tape *t, sl_example *e, int which)
 {
-    (void)which;
-    sl_var x = sl_example_in(t, e, 4, 6, 0), W = sl_example_in(t, e, 9, 6, 0), b = sl_example_in(t, e, 9, 0, 0);
-    return sl_encode_topk(t, x, W, b, 3).v;
+    sl_var x = sl_example_in(t, e, 4, 6, 0), W = which == 1 ? sl_example_const(t, e, 9, 6, 0) : sl_example_in(t, e, 9, 6, 0);
+    sl_var z = sl_encode_topk(t, x, W, sl_example_in(t, e, 9, 0, 0), 3).v;
+    return which == 2 ? sl_add(t, sl_sum(t, z), sl_sum(t, sl_mul(t, x, x))) : z;
 }
 
 static sl_var among_example(sl_tape *t, sl_example *e, int which)
@@ -114,7 +115,7 @@ static sl_var among_example(sl_tape *t, sl_example *e, int which)
     return sl_encode_topk_among(t, x, W, b, 2, sl_example_mask(t, e, 9)).v;
 }
 
-const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, encode_backward, 1, encode_example };
+const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, encode_backward, 3, encode_example };
 const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, encode_shape, encode_forward, encode_backward, 1, among_example };
 
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k)
