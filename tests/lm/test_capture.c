@@ -1,6 +1,7 @@
 /* Capture: the rows of the store are the model's activations, with their tokens, documents and places. */
 #include "fixture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { T = 8, C = 16, DOC = 21, N = 60 }; /* documents of 21, 21 and 18 tokens: windows of 8, 8, 5 | 8, 8, 5 | 8, 8, 2 */
@@ -28,7 +29,8 @@ static void check_store(sl_lm *m, const sl_corpus *c, const char *name, const sl
     sl_hook_id hook;
     sl_act_source *s;
     sl_act_batch b;
-    const char *dir = sl_test_dir("lm_capture");
+    char dir[1024];
+    snprintf(dir, sizeof dir, "%s/acts", sl_test_dir("lm_capture"));
     sl_assert_ok(sl_hook_parse(name, &m->c, &hook, &err));
     sl_assert_ok(sl_lm_capture(m, "tiny", c, 0, c->n_docs, name, cc, dir, &err));
     sl_assert_ok(sl_acts_open(ctx, dir, true, &s, &err));
@@ -83,7 +85,9 @@ static void errors(void **state)
     sl_lm *m = tiny_model(ctx, &c, SL_F32, 3);
     sl_corpus text = tiny_corpus(ctx, N, 11, DOC);
     sl_capture_config cc = { .store = { .dtype = SL_F32 } };
-    const char *dir = sl_test_dir("lm_capture_errors"), *hook = "blocks.0.hook_resid_pre";
+    const char *hook = "blocks.0.hook_resid_pre";
+    char dir[1024];
+    snprintf(dir, sizeof dir, "%s/acts", sl_test_dir("lm_capture_errors"));
     sl_assert_fails(sl_lm_capture(m, "t", &text, 0, 3, "blocks.2.hook_resid_pre", &cc, dir, &err), SL_ARG, "no such layer");
     sl_assert_fails(sl_lm_capture(m, "t", &text, 0, 4, hook, &cc, dir, &err), SL_ARG, "documents 0 to 4 of 3");
     sl_assert_fails(sl_lm_capture(m, "t", &text, 2, 2, hook, &cc, dir, &err), SL_ARG, "documents 2 to 2 of 3");
@@ -95,6 +99,8 @@ static void errors(void **state)
     text.ids[30] = 1;
     sl_cancel(ctx, 15);
     sl_assert_fails(sl_lm_capture(m, "t", &text, 0, 3, hook, &cc, dir, &err), SL_CANCELLED, "stopped by a signal");
+    sl_act_source *none;
+    sl_assert_fails(sl_acts_open(ctx, dir, true, &none, &err), SL_MISSING, "acts"); /* nothing that looks like a store stays */
     tiny_corpus_free(ctx, &text);
     sl_lm_free(m);
     sl_ctx_free(ctx);
