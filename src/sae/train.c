@@ -36,7 +36,7 @@ double sl_clock(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-double sl_trainer_seconds(const sl_trainer *t)
+double sl_sae_trainer_seconds(const sl_sae_trainer *t)
 {
     return t->before + sl_clock() - t->start;
 }
@@ -58,7 +58,7 @@ static sl_status check(const sl_sae *s, const sl_act_source *acts, const sl_sae_
     return SL_OK;
 }
 
-static sl_status allocate(sl_trainer *t, sl_err *err)
+static sl_status allocate(sl_sae_trainer *t, sl_err *err)
 {
     size_t f = (size_t)t->s->d_sae;
     t->x = sl_alloc(t->ctx, (size_t)(t->batch * t->s->d_in) * sizeof *t->x);
@@ -71,7 +71,7 @@ static sl_status allocate(sl_trainer *t, sl_err *err)
     return sl_tape_new(t->ctx, SL_F32, &t->tape, err);
 }
 
-static void plan(sl_trainer *t)
+static void plan(sl_sae_trainer *t)
 {
     const sl_sae_train_config *c = t->c;
     int64_t n_rows = t->src->info.n_rows, tenth = c->steps / 10;
@@ -91,27 +91,27 @@ static void take_names(sl_sae *s, const sl_act_info *i)
     snprintf(s->dataset, sizeof s->dataset, "%s", i->dataset);
 }
 
-static sl_status start(sl_trainer *t, sl_err *err)
+static sl_status start(sl_sae_trainer *t, sl_err *err)
 {
     t->start = sl_clock();
     SL_TRY(sl_kern_get(t->ctx, SL_F32, &t->k, err));
     plan(t);
     SL_TRY(allocate(t, err));
-    sl_trainer_make_key(t);
+    sl_sae_trainer_make_key(t);
     take_names(t->s, &t->src->info);
     t->s->state = SL_SAE_TRAINING;
     if (t->dir)
         SL_TRY(sl_dir_make(t->dir, err));
     SL_TRY(sl_sae_init(t->s, err));
-    SL_TRY(sl_trainer_prepare_data(t, err));
-    return sl_trainer_resume(t, err);
+    SL_TRY(sl_sae_trainer_prepare_data(t, err));
+    return sl_sae_trainer_resume(t, err);
 }
 
 /* ---- a step ---- */
 
 static void mark_fired(void *user, int64_t first_row, const sl_csr *part)
 {
-    sl_trainer *t = user;
+    sl_sae_trainer *t = user;
     (void)first_row;
     int64_t n = part->row_ptr[part->n_rows];
     for (int64_t i = 0; i < n; i++)
@@ -119,7 +119,7 @@ static void mark_fired(void *user, int64_t first_row, const sl_csr *part)
     t->nnz += n;
 }
 
-static void count_dead(sl_trainer *t)
+static void count_dead(sl_sae_trainer *t)
 {
     t->n_dead = 0;
     for (int64_t f = 0; f < t->s->d_sae; f++) {
@@ -128,33 +128,33 @@ static void count_dead(sl_trainer *t)
     }
 }
 
-static void age_latents(sl_trainer *t, int64_t n)
+static void age_latents(sl_sae_trainer *t, int64_t n)
 {
     for (int64_t f = 0; f < t->s->d_sae; f++)
         t->since[f] = t->fired[f] ? 0 : t->since[f] + n;
 }
 
-static bool is_logged(const sl_trainer *t, int64_t step)
+static bool is_logged(const sl_sae_trainer *t, int64_t step)
 {
     return (step - 1) % t->log_every == 0 || step == t->c->steps;
 }
 
-static sl_status log_step(sl_trainer *t, sl_var x, sl_var xhat, int64_t n, double loss, double lr, sl_err *err)
+static sl_status log_step(sl_sae_trainer *t, sl_var x, sl_var xhat, int64_t n, double loss, double lr, sl_err *err)
 {
     double spread = sl_sae_spread(t->tape, x), rec = t->k->sq_dist(t->k, sl_value(t->tape, x), sl_value(t->tape, xhat));
     sl_sae_step row = { t->step + 1, t->samples + n, loss, spread > 0 ? rec / spread : NAN, (double)t->nnz / (double)n,
-                        (double)t->n_dead / (double)t->s->d_sae, lr, sl_trainer_seconds(t) };
-    return sl_trainer_log(t, &row, err);
+                        (double)t->n_dead / (double)t->s->d_sae, lr, sl_sae_trainer_seconds(t) };
+    return sl_sae_trainer_log(t, &row, err);
 }
 
-static sl_status offended(sl_trainer *t, const sl_act_batch *b, sl_status st)
+static sl_status offended(sl_sae_trainer *t, const sl_act_batch *b, sl_status st)
 {
     if (st == SL_NUMERIC)
-        sl_trainer_save_offender(t, b);
+        sl_sae_trainer_save_offender(t, b);
     return st;
 }
 
-static sl_status forward(sl_trainer *t, const sl_act_batch *b, sl_tensor *rows, sl_var *loss, sl_err *err)
+static sl_status forward(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *rows, sl_var *loss, sl_err *err)
 {
     sl_sae *s = t->s;
     sl_tensor alive = sl_tensor_of(SL_U8, t->alive, 1, s->d_sae);
@@ -176,13 +176,13 @@ static sl_status forward(sl_trainer *t, const sl_act_batch *b, sl_tensor *rows, 
     return SL_OK;
 }
 
-static sl_status one_step(sl_trainer *t, sl_err *err)
+static sl_status one_step(sl_sae_trainer *t, sl_err *err)
 {
     sl_act_batch b;
     sl_tensor rows;
     sl_var loss;
-    SL_TRY(sl_trainer_next(t, t->batch, &b, err));
-    sl_trainer_normalize(t, &b, &rows);
+    SL_TRY(sl_sae_trainer_next(t, t->batch, &b, err));
+    sl_sae_trainer_normalize(t, &b, &rows);
     count_dead(t);
     SL_TRY(offended(t, &b, forward(t, &b, &rows, &loss, err)));
     sl_params_zero_grad(t->s->params);
@@ -195,13 +195,13 @@ static sl_status one_step(sl_trainer *t, sl_err *err)
     return SL_OK;
 }
 
-static sl_status run(sl_trainer *t, sl_err *err)
+static sl_status run(sl_sae_trainer *t, sl_err *err)
 {
     double saved = sl_clock();
     while (t->step < t->c->steps) {
         int sig = sl_cancelled(t->ctx);
         if (sig) {
-            SL_TRY(sl_trainer_save(t, err));
+            SL_TRY(sl_sae_trainer_save(t, err));
             return sl_fail(err, SL_CANCELLED, "sae train", NULL, "stopped by signal %d after step %lld of %lld", sig, (long long)t->step, (long long)t->c->steps);
         }
         SL_TRY(one_step(t, err));
@@ -209,17 +209,17 @@ static sl_status run(sl_trainer *t, sl_err *err)
         sl_progress(t->ctx, "train sae", (double)t->step, (double)t->c->steps, "steps", "loss %.4g  fvu %.3f  l0 %.1f  dead %.1f%%",
                     last->loss, last->fvu, last->l0, 100 * last->dead);
         if (t->c->checkpoint_seconds > 0 && sl_clock() - saved >= (double)t->c->checkpoint_seconds && t->step < t->c->steps) {
-            SL_TRY(sl_trainer_save(t, err));
+            SL_TRY(sl_sae_trainer_save(t, err));
             saved = sl_clock();
         }
     }
-    SL_TRY(sl_trainer_save(t, err)); /* so that the same call again returns at once */
-    return sl_trainer_fold(t, err);
+    SL_TRY(sl_sae_trainer_save(t, err)); /* so that the same call again returns at once */
+    return sl_sae_trainer_fold(t, err);
 }
 
-static void finish(sl_trainer *t, sl_sae_result *out)
+static void finish(sl_sae_trainer *t, sl_sae_result *out)
 {
-    double seconds = sl_trainer_seconds(t);
+    double seconds = sl_sae_trainer_seconds(t);
     *out = (sl_sae_result){ .last = t->curve[t->n_curve - 1], .seconds = seconds, .wait_share = seconds > 0 ? t->wait / seconds : 0,
                             .curve = t->curve, .n_curve = t->n_curve };
     t->curve = NULL;
@@ -229,7 +229,7 @@ sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config
 {
     *out = (sl_sae_result){ 0 };
     SL_TRY(check(s, acts, c, err));
-    sl_trainer t = { .ctx = s->ctx, .s = s, .src = acts, .c = c, .dir = dir };
+    sl_sae_trainer t = { .ctx = s->ctx, .s = s, .src = acts, .c = c, .dir = dir };
     sl_status st = start(&t, err);
     if (st == SL_OK)
         st = run(&t, err);

@@ -4,7 +4,7 @@
 
 #include "sae/variant.h"
 
-typedef struct sl_trainer {
+typedef struct sl_sae_trainer {
     sl_ctx *ctx;
     sl_sae *s;
     sl_act_source *src;
@@ -29,23 +29,23 @@ typedef struct sl_trainer {
     sl_sae_step *curve;
     int64_t n_curve, log_every;
     double before, start, wait; /* seconds of earlier runs; clock at start; seconds waited for activations, all runs */
-} sl_trainer;
+} sl_sae_trainer;
 
 double sl_clock(void);          /* seconds, monotonic */
-double sl_trainer_seconds(const sl_trainer *t);
+double sl_sae_trainer_seconds(const sl_sae_trainer *t);
 
 /* train_data.c: mean, scale, d_bar and the first b_dec from the first rows; leaves the source at row 0. */
-sl_status sl_trainer_prepare_data(sl_trainer *t, sl_err *err) SL_USE_RESULT;
+sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;
 /* The next batch of raw rows, waited for and checked; a non-finite one is saved and reported. */
-sl_status sl_trainer_next(sl_trainer *t, int64_t n, sl_act_batch *out, sl_err *err) SL_USE_RESULT;
-void sl_trainer_normalize(sl_trainer *t, const sl_act_batch *b, sl_tensor *x);
-void sl_trainer_save_offender(sl_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy */
-sl_status sl_trainer_fold(sl_trainer *t, sl_err *err) SL_USE_RESULT; /* mean and scale into the weights: the SAE takes raw rows from here on */
+sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, sl_err *err) SL_USE_RESULT;
+void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x);
+void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy */
+sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* mean and scale into the weights: the SAE takes raw rows from here on */
 
 /* train_state.c */
-void sl_trainer_make_key(sl_trainer *t);
-sl_status sl_trainer_save(sl_trainer *t, sl_err *err) SL_USE_RESULT;
-sl_status sl_trainer_resume(sl_trainer *t, sl_err *err) SL_USE_RESULT; /* from dir/checkpoints, if there; metrics.csv is cut back to it */
-sl_status sl_trainer_log(sl_trainer *t, const sl_sae_step *row, sl_err *err) SL_USE_RESULT;
+void sl_sae_trainer_make_key(sl_sae_trainer *t);
+sl_status sl_sae_trainer_save(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;
+sl_status sl_sae_trainer_resume(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* from dir/checkpoints, if there; metrics.csv is cut back to it */
+sl_status sl_sae_trainer_log(sl_sae_trainer *t, const sl_sae_step *row, sl_err *err) SL_USE_RESULT;
 
 #endif

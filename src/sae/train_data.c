@@ -8,7 +8,7 @@
 
 enum { FIRST_ROWS = 8192 }; /* rows that the mean (where the source brings none), d_bar and b_dec are taken from */
 
-void sl_trainer_save_offender(sl_trainer *t, const sl_act_batch *b)
+void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b)
 {
     char name[64], path[1024];
     if (!t->dir)
@@ -22,7 +22,7 @@ void sl_trainer_save_offender(sl_trainer *t, const sl_act_batch *b)
         sl_log(t->ctx, SL_LOG_WARN, "the offending batch could not be saved: %s", why.msg);
 }
 
-sl_status sl_trainer_next(sl_trainer *t, int64_t n, sl_act_batch *out, sl_err *err)
+sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, sl_err *err)
 {
     double begin = sl_clock();
     SL_TRY(t->src->next(t->src, n, out, err));
@@ -33,13 +33,13 @@ sl_status sl_trainer_next(sl_trainer *t, int64_t n, sl_act_batch *out, sl_err *e
     int64_t bad = t->k->not_finite(t->k, &x);
     if (bad < 0)
         return SL_OK;
-    sl_trainer_save_offender(t, out);
+    sl_sae_trainer_save_offender(t, out);
     int64_t r = bad / t->s->d_in;
     return sl_fail(err, SL_NUMERIC, "activations", "finite numbers", "step %lld: row %lld of the batch (row %lld of the data), column %lld is %g",
                    (long long)t->step + 1, (long long)r, out->row ? (long long)out->row[r] : -1LL, (long long)(bad % t->s->d_in), (double)out->x[bad]);
 }
 
-void sl_trainer_normalize(sl_trainer *t, const sl_act_batch *b, sl_tensor *x)
+void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x)
 {
     sl_tensor raw = sl_tensor_of(SL_F32, (void *)(uintptr_t)b->x, 2, b->n, t->s->d_in);
     *x = sl_tensor_of(SL_F32, t->x, 2, b->n, t->s->d_in);
@@ -52,13 +52,13 @@ void sl_trainer_normalize(sl_trainer *t, const sl_act_batch *b, sl_tensor *x)
 }
 
 /* Mean [d_in] and mean |x - mean|^2 of the first rows. sum, sq [d_in]; sums are of x - shift, so that a large mean costs no digits. */
-static sl_status first_moments(sl_trainer *t, float *shift, double *sum, double *var, sl_err *err)
+static sl_status first_moments(sl_sae_trainer *t, float *shift, double *sum, double *var, sl_err *err)
 {
     int64_t d = t->s->d_in, want = t->src->info.n_rows > 0 && t->src->info.n_rows < FIRST_ROWS ? t->src->info.n_rows : FIRST_ROWS, n = 0;
     double sq = 0;
     while (n < want) {
         sl_act_batch b;
-        SL_TRY(sl_trainer_next(t, want - n < t->batch ? want - n : t->batch, &b, err));
+        SL_TRY(sl_sae_trainer_next(t, want - n < t->batch ? want - n : t->batch, &b, err));
         if (n == 0)
             memcpy(shift, b.x, (size_t)d * sizeof *shift);
         for (int64_t i = 0; i < b.n * d; i++) {
@@ -78,7 +78,7 @@ static sl_status first_moments(sl_trainer *t, float *shift, double *sum, double 
     return SL_OK;
 }
 
-static sl_status normalisation(sl_trainer *t, const double *mean, double var, sl_err *err)
+static sl_status normalisation(sl_sae_trainer *t, const double *mean, double var, sl_err *err)
 {
     const sl_act_info *info = &t->src->info;
     int64_t d = t->s->d_in;
@@ -103,7 +103,7 @@ static sl_status normalisation(sl_trainer *t, const double *mean, double var, sl
     return SL_OK;
 }
 
-sl_status sl_trainer_prepare_data(sl_trainer *t, sl_err *err)
+sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err)
 {
     size_t d = (size_t)t->s->d_in;
     float *shift = sl_alloc(t->ctx, d * sizeof *shift);
@@ -125,7 +125,7 @@ sl_status sl_trainer_prepare_data(sl_trainer *t, sl_err *err)
 }
 
 /* With x_n = s (x - mu): W_enc (x_n - b) + b_enc = s W_enc (x - (b / s + mu)) + b_enc, and x^ = (W_dec^T z + b) / s + mu. */
-sl_status sl_trainer_fold(sl_trainer *t, sl_err *err)
+sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err)
 {
     sl_sae *s = t->s;
     const sl_kern *k = t->k;

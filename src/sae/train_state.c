@@ -28,7 +28,7 @@ static void put_options(char *text, size_t size, const sl_opt *table, const void
     }
 }
 
-void sl_trainer_make_key(sl_trainer *t)
+void sl_sae_trainer_make_key(sl_sae_trainer *t)
 {
     /* these decide nothing here: the SAE is made already, and when checkpoints are taken changes no result */
     static const char *const skip[] = { "variant", "d_sae", "expansion", "seed", "checkpoint_seconds", NULL };
@@ -45,7 +45,7 @@ void sl_trainer_make_key(sl_trainer *t)
 
 typedef struct named { char name[112]; sl_tensor t; } named;
 
-static int list_tensors(sl_trainer *t, double *curve, named out[MAX_TENSORS])
+static int list_tensors(sl_sae_trainer *t, double *curve, named out[MAX_TENSORS])
 {
     int n = 0;
     for (int i = 0; i < sl_params_count(t->s->params); i++) {
@@ -82,12 +82,12 @@ static void curve_from_rows(const void *rows, int64_t n, sl_sae_step *c)
     }
 }
 
-static sl_status checkpoint_dir(const sl_trainer *t, char path[1024], sl_err *err)
+static sl_status checkpoint_dir(const sl_sae_trainer *t, char path[1024], sl_err *err)
 {
     return sl_path_join(path, 1024, t->dir, "checkpoints", err);
 }
 
-sl_status sl_trainer_save(sl_trainer *t, sl_err *err)
+sl_status sl_sae_trainer_save(sl_sae_trainer *t, sl_err *err)
 {
     if (!t->dir || t->step == 0)
         return SL_OK;
@@ -96,7 +96,7 @@ sl_status sl_trainer_save(sl_trainer *t, sl_err *err)
     double *curve = sl_alloc(t->ctx, (size_t)(t->n_curve * CURVE_COLS) * sizeof *curve);
     char samples[32], seconds[32], wait[32];
     snprintf(samples, sizeof samples, "%lld", (long long)t->samples);
-    snprintf(seconds, sizeof seconds, "%.17g", sl_trainer_seconds(t));
+    snprintf(seconds, sizeof seconds, "%.17g", sl_sae_trainer_seconds(t));
     snprintf(wait, sizeof wait, "%.17g", t->wait);
     json_t *meta = json_pack("{ss ss ss ss ss}", "kind", "sae", "key", t->key, "samples", samples, "seconds", seconds, "wait", wait);
     sl_status st = SL_OK;
@@ -127,7 +127,7 @@ static double meta_number(const sl_dict *d, const char *name)
     return text ? strtod(text, NULL) : NAN;
 }
 
-static sl_status take_state(sl_trainer *t, const sl_dict *d, const char *file, sl_err *err)
+static sl_status take_state(sl_sae_trainer *t, const sl_dict *d, const char *file, sl_err *err)
 {
     const int64_t any[2] = { -1, CURVE_COLS };
     const sl_tensor *curve;
@@ -163,7 +163,7 @@ static void csv_row(const sl_sae_step *r, char out[256])
     snprintf(out, 256, "%lld,%lld,%.6g,%s,%.6g,%.6g,%.6g,%.3f\n", (long long)r->step, (long long)r->samples, r->loss, fvu, r->l0, r->dead, r->lr, r->seconds);
 }
 
-static sl_status rewrite_metrics(sl_trainer *t, sl_err *err)
+static sl_status rewrite_metrics(sl_sae_trainer *t, sl_err *err)
 {
     char path[1024], row[256];
     SL_TRY(sl_path_join(path, sizeof path, t->dir, "metrics.csv", err));
@@ -180,7 +180,7 @@ static sl_status rewrite_metrics(sl_trainer *t, sl_err *err)
     return st;
 }
 
-sl_status sl_trainer_resume(sl_trainer *t, sl_err *err)
+sl_status sl_sae_trainer_resume(sl_sae_trainer *t, sl_err *err)
 {
     if (!t->dir)
         return SL_OK;
@@ -206,7 +206,7 @@ sl_status sl_trainer_resume(sl_trainer *t, sl_err *err)
     return rewrite_metrics(t, err);
 }
 
-sl_status sl_trainer_log(sl_trainer *t, const sl_sae_step *row, sl_err *err)
+sl_status sl_sae_trainer_log(sl_sae_trainer *t, const sl_sae_step *row, sl_err *err)
 {
     t->curve[t->n_curve++] = *row;
     if (!t->dir)
