@@ -1,0 +1,39 @@
+/* The commands, one file a group. */
+#ifndef SL_CMD_H
+#define SL_CMD_H
+
+#include "cli.h"
+
+extern const command CMD_VERSION, CMD_HELP, CMD_MAN, CMD_COMPLETION, CMD_DOCTOR, CMD_DEMO;
+extern const command CMD_STUDY_LIST, CMD_STUDY_SHOW, CMD_STUDY_RUN, CMD_STUDY_PLOT;
+extern const command CMD_DATA_LIST, CMD_DATA_GET;
+extern const command CMD_LM_TRAIN, CMD_LM_EVAL, CMD_LM_SAMPLE, CMD_LM_INFO, CMD_LM_PRESETS;
+extern const command CMD_ACTS_CAPTURE, CMD_ACTS_IMPORT, CMD_ACTS_INFO;
+extern const command CMD_SAE_TRAIN, CMD_SAE_EVAL, CMD_SAE_INFO, CMD_SAE_VARIANTS;
+extern const command CMD_CACHE_LIST, CMD_CACHE_PRUNE;
+
+/* ---- what several commands do (common.c) ---- */
+
+/* Names the folder of results: the option -o, --out-dir. */
+#define OUT_DIR(S, help_) { .name = "out_dir", .short_name = 'o', .type = SL_T_STR, .offset = offsetof(S, out_dir), .help = (help_) }
+
+typedef enum split { SPLIT_TRAIN, SPLIT_VAL, SPLIT_TEST, SPLIT_ALL } split;
+extern const char *const SPLITS[]; /* train|val|test|all */
+
+/* The text (a file, or else a data set with its fall-backs) as a corpus. Says in a log line which text it is when that is not the one asked
+ * for. tok NULL: a new tokenizer of `kind`; otherwise it is taken. */
+sl_status corpus_open(cli *c, const char *text, const char *dataset, sl_tok_kind kind, sl_tok *tok, sl_corpus *out, sl_err *err);
+void split_tokens(const sl_corpus *corpus, split s, int64_t *begin, int64_t *end);
+void split_docs(const sl_corpus *corpus, split s, int64_t *first, int64_t *end);
+/* Activations of a model on part of a text, for `acts capture` and `sae train --lm` (cmd_acts.c). */
+typedef struct capture { const char *lm, *text, *dataset; split part; int64_t tokens; bool drop_first; sl_acts_opts store; } capture;
+/* Captures each hook into dir, or with several hooks into dir/HOOK. text and dataset NULL: what the model was trained on. */
+sl_status capture_hooks(cli *c, const capture *p, const sl_strs *hooks, const char *dir, sl_err *err);
+sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err); /* prints the store, and adds it to c->result (an array) */
+/* The text of `key` at the top level of dir/config.yaml, interned; NULL when there is none: what a model or an SAE was trained on. */
+const char *trained_on(cli *c, const char *dir, const char *key);
+sl_status free_space(const char *dir, int64_t need_bytes, sl_err *err); /* SL_IO when that is more than what is free */
+json_t *option_json(const sl_opt *o, const void *cfg);
+json_t *json_text(const char *bytes, size_t n); /* not UTF-8: '?' for every byte that is not ASCII */
+
+#endif
