@@ -65,7 +65,8 @@ static sl_status check_element(subject *s, const char *name, int64_t i, double *
     }
     if (!(best <= s->out->max_rel_err)) { /* a NaN is the worst */
         s->out->max_rel_err = isnan(best) ? INFINITY : best;
-        snprintf(s->out->worst, sizeof s->out->worst, "%.60s element %lld: analytic %.10g, numeric %.10g", name, (long long)i, a, best_n);
+        snprintf(s->out->worst, sizeof s->out->worst, "%.60s element %lld: analytic %.10g, numeric %.10g", name, (long long)i, a,
+                 best_n);
     }
     s->out->n_checked++;
     return SL_OK;

@@ -103,10 +103,12 @@ bool sl_temp_of_dout(sl_tape *t, sl_node *n, sl_temp *out);
 
 /* ---- examples of the gradient checker: the same calls in the same order give the same data ---- */
 
-sl_var sl_example_in(sl_tape *t, sl_example *e, int64_t d0, int64_t d1, int64_t d2); /* a checked input of N(0, 1); 0: no such dimension */
+/* An input [d0, d1, d2] of N(0, 1) whose gradient is checked; 0: no such dimension. */
+sl_var sl_example_in(sl_tape *t, sl_example *e, int64_t d0, int64_t d1, int64_t d2);
 sl_var sl_example_const(sl_tape *t, sl_example *e, int64_t d0, int64_t d1, int64_t d2); /* the same, not checked */
-const sl_tensor *sl_example_ids(sl_tape *t, sl_example *e, int64_t n, int64_t lowest, int64_t above); /* [n] I32, lowest <= id < above */
-const sl_tensor *sl_example_mask(sl_tape *t, sl_example *e, int64_t n);         /* [n] U8, every third element 1 */
+/* [n] I32, lowest <= id < above */
+const sl_tensor *sl_example_ids(sl_tape *t, sl_example *e, int64_t n, int64_t lowest, int64_t above);
+const sl_tensor *sl_example_mask(sl_tape *t, sl_example *e, int64_t n); /* [n] U8, every third element 1 */
 
 /* ---- the tape itself ---- */
 

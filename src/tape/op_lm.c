@@ -53,8 +53,8 @@ static sl_status heads_shape(sl_tape *t, sl_node *n, int64_t width)
     if (qkv->n_dim != 3 || n->args.i < 1 || qkv->dim[2] % (width * n->args.i) != 0) {
         char text[64];
         sl_shape_text(qkv, text);
-        return sl_node_fail(t, n, SL_SHAPE, width == 3 ? "[B, T, 3C], C a multiple of n_head" : "[B, T, 3C], C a multiple of 2 n_head",
-                            "qkv is %s with n_head %lld", text, (long long)n->args.i);
+        const char *expected = width == 3 ? "[B, T, 3C], C a multiple of n_head" : "[B, T, 3C], C a multiple of 2 n_head";
+        return sl_node_fail(t, n, SL_SHAPE, expected, "qkv is %s with n_head %lld", text, (long long)n->args.i);
     }
     sl_shape_like(n, qkv);
     return SL_OK;

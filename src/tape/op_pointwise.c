@@ -35,7 +35,8 @@ static sl_var activation_example(sl_tape *t, sl_example *e, int which)
     return sl_activation(t, sl_example_in(t, e, 3, 7, 0), act[which]);
 }
 
-const sl_op sl_op_activation = { "activation", 1, 1, activation_shape, activation_forward, activation_backward, 4, activation_example };
+const sl_op sl_op_activation = { "activation", 1, 1, activation_shape, activation_forward, activation_backward, 4,
+                                 activation_example };
 
 sl_var sl_activation(sl_tape *t, sl_var x, sl_act act)
 {

@@ -69,7 +69,8 @@ static sl_status linear_shape(sl_tape *t, sl_node *n)
 static void linear_forward(sl_tape *t, sl_node *n)
 {
     sl_act act = n->args.act;
-    sl_gemm g = { .a = sl_in(t, n, 0), .b = sl_in(t, n, 1), .tb = true, .c = &n->out, .alpha = 1, .bias = sl_in(t, n, 2), .act = act };
+    sl_gemm g = { .a = sl_in(t, n, 0), .b = sl_in(t, n, 1), .tb = true, .c = &n->out, .alpha = 1, .bias = sl_in(t, n, 2),
+                  .act = act };
     if (n->needs_grad && act != SL_ACT_NONE && act != SL_ACT_RELU) {
         g.pre = sl_node_keep(t, n, PRE, n->out.n_dim, n->out.dim);
         if (!g.pre)

@@ -116,7 +116,8 @@ static sl_var among_example(sl_tape *t, sl_example *e, int which)
 }
 
 const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, encode_backward, 3, encode_example };
-const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, encode_shape, encode_forward, encode_backward, 1, among_example };
+const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, encode_shape, encode_forward, encode_backward, 1,
+                                        among_example };
 
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k)
 {

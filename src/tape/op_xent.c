@@ -106,7 +106,9 @@ static void head_xent_forward(sl_tape *t, sl_node *n)
     sl_tensor logits = sl_tensor_of(t->dtype, NULL, 2, chunk, V);
     sl_temp tmp;
     double loss = 0, n_counted = (double)k->count_targets(k, &n->args.data);
-    if ((sl_wants(t, n, 0) && !sl_node_keep(t, n, DX, x->n_dim, x->dim)) || (sl_wants(t, n, 1) && !sl_node_keep(t, n, DW, 2, W->dim)))
+    if (sl_wants(t, n, 0) && !sl_node_keep(t, n, DX, x->n_dim, x->dim))
+        return;
+    if (sl_wants(t, n, 1) && !sl_node_keep(t, n, DW, 2, W->dim))
         return;
     if (!sl_temp_get(t, &logits, &tmp))
         return;

@@ -142,7 +142,8 @@ sl_var sl_replace(sl_tape *t, sl_var x, sl_var with);              /* value and 
 /* Sparse codes: x [.., d_in], W feature-major [F, d_in], 1 <= k <= F. At most k a row, only positive values, the indices of a
  * row ascending. The values are a variable, z.v [rows * k], zero beyond the last entry. Selection has no gradient. */
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc /* [F] */, int64_t k);
-sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip); /* skip [F] U8: 1 is no candidate */
+/* skip [F] U8: features that are no candidates (AuxK) */
+sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip);
 sl_var sl_sparse_decode(sl_tape *t, sl_code z, sl_var W_dec, sl_var b_dec /* [d_in] or {0} */);
 
 /* ---- the operator table and its gradient checker ---- */
