@@ -34,7 +34,7 @@ extern const kcase kcases_dense[], kcases_lm[], kcases_sparse[]; /* end with a N
 #define KCASE(slot_, run_, atol_, rtol_) { #slot_, offsetof(sl_kern, slot_), run_, atol_, rtol_ }
 
 /* Tensors of the table's dtype, freed with the run. Unused dimensions: 0. */
-sl_tensor kt_random(krun *r, int64_t a, int64_t b, int64_t c); /* mean 0, variance about 1, an eighth of it 0 */
+sl_tensor kt_random(krun *r, int64_t a, int64_t b, int64_t c); /* uniform, mean 0, variance about 1; an eighth is 0 */
 sl_tensor kt_nan(krun *r, int64_t a, int64_t b, int64_t c);    /* outputs that must be written whole, or beta = 0 */
 sl_tensor kt_ids(krun *r, int64_t a, int64_t b, int64_t below, bool some_negative); /* I32 */
 sl_csr kt_csr(krun *r, int64_t rows, int64_t cols, int64_t capacity);                /* entries unset */
