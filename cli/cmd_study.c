@@ -12,7 +12,7 @@
 static bool has_plan(const char *dir)
 {
     char path[PATH_MAX + 32];
-    snprintf(path, sizeof path, "%s/experiment.yaml", dir);
+    snprintf(path, sizeof path, "%.4000s/experiment.yaml", dir);
     return access(path, R_OK) == 0;
 }
 
