@@ -11,7 +11,7 @@
 static void every_operator_agrees(void **state)
 {
     (void)state;
-    sl_ctx *ctx = sl_test_ctx(2);
+    sl_ctx *ctx = sl_test_ctx(1);
     sl_err err;
     for (int i = 0; sl_op_table[i]; i++)
         for (uint64_t seed = 1; seed <= 3; seed++) {
@@ -68,7 +68,7 @@ static sl_var model_loss(sl_tape *t, void *user)
 static void a_whole_model_agrees(void **state)
 {
     (void)state;
-    sl_ctx *ctx = sl_test_ctx(2);
+    sl_ctx *ctx = sl_test_ctx(1);
     sl_err err;
     sl_params *ps;
     sl_gradcheck g;

@@ -11,7 +11,7 @@ typedef struct set { sl_ctx *ctx; sl_params *ps; } set;
 static void open_set(set *s)
 {
     sl_err err;
-    s->ctx = sl_test_ctx(2);
+    s->ctx = sl_test_ctx(1);
     sl_assert_ok(sl_params_new(s->ctx, SL_F64, &s->ps, &err));
 }
 

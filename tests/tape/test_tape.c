@@ -12,7 +12,7 @@ typedef struct fixture { sl_ctx *ctx; sl_tape *t; } fixture;
 static void open_tape(fixture *f, sl_dtype dtype)
 {
     sl_err err;
-    f->ctx = sl_test_ctx(2);
+    f->ctx = sl_test_ctx(1);
     sl_assert_ok(sl_tape_new(f->ctx, dtype, &f->t, &err));
 }
 
@@ -370,7 +370,7 @@ static void nothing_is_allocated_after_the_first_step(void **state)
 {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
-        sl_ctx *ctx = sl_test_ctx(2);
+        sl_ctx *ctx = sl_test_ctx(1);
         sl_err err;
         tiny m;
         sl_optim o = { .kind = kind ? SL_OPTIM_MUON : SL_OPTIM_ADAMW, .lr = 1e-2, .beta1 = .9, .beta2 = .99, .eps = 1e-8,
