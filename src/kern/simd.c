@@ -1,4 +1,24 @@
-/* Vector kernels: overrides of the slots that this CPU runs faster. */
-#include "kern/kern.h"
+/* Vector kernels: overrides of the slots that this CPU runs faster. The choice is by instruction set alone, never by timing, so
+ * that the same machine always gives the same bits. */
+#include "kern/simd_table.h"
 
-void sl_kern_simd(sl_kern *k) { (void)k; }
+#include <stdio.h>
+#include <string.h>
+
+void sl_kern_simd(sl_kern *k)
+{
+    const char *name = NULL;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl")) {
+        sl_simd_fill_avx512(k);
+        name = "avx512";
+    } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        sl_simd_fill_avx2(k);
+        name = "avx2";
+    }
+#endif
+    size_t n = strlen(k->id);
+    if (name)
+        snprintf(k->id + n, sizeof k->id - n, "+simd/%s", name);
+}

@@ -1,0 +1,256 @@
+/* Matrix products after Goto and van de Geijn ("Anatomy of high-performance matrix multiplication", 2008): B is packed once
+ * for all threads into panels of NR columns that pass through the first-level cache; a thread owns blocks of C rows, whose part
+ * of A stays in its second-level cache; the register tile does the rest and hands its sums to the epilogue.
+ * K is cut into passes by K alone, so the bits depend neither on the tiles nor on the threads. */
+#include "kern/gemm.h"
+#include "kern/simd.h"
+#include "kern/simd_math.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum {
+    KC = 384,          /* longest pass: a panel of B is 24 KB */
+    MC = 96,           /* rows of a block of C: its part of A is at most 147 KB */
+    N_CHUNK = 2048,    /* columns of B packed at once, */
+    B_FLOATS = 1 << 20 /* as many rows as fit here */
+};
+
+typedef struct job {
+    const sl_gemm *g;
+    sl_gemm_dims d;
+    int64_t kc;          /* rows of a pass */
+    int64_t j0, nc;      /* columns in hand */
+    int64_t k0, k1;      /* rows of B in hand, a whole number of passes but for the last */
+    int64_t mc, n_split; /* rows and column parts of an item of work */
+    float *b, *a;        /* packed B; A, one part a thread */
+    float *acc;          /* partial sums between passes [M, N]: C itself where possible */
+} job;
+
+/* ---- epilogue ---- */
+
+/* One vector of a row: v = alpha t + partial sums, and after the last pass all that the slot promises. */
+static inline vf finish(const job *w, vf t, vf partial, vf old, vf bias, bool first, bool last, vf *pre)
+{
+    const sl_gemm *g = w->g;
+    vf v = vf_set((float)g->alpha) * t;
+    if (!first)
+        v += partial;
+    bool own = w->acc == (float *)g->c->data; /* beta C entered with the first pass */
+    if (!last)
+        return first && own && g->beta != 0 ? vf_fma(vf_set((float)g->beta), old, v) : v;
+    v += bias;
+    *pre = v;
+    v = vf_act(g->act, v);
+    return g->beta != 0 && (first || !own) ? vf_fma(vf_set((float)g->beta), old, v) : v;
+}
+
+/* A row of a tile: n <= VW values at column j of row i. */
+static inline void finish_row(const job *w, const float *t, int64_t i, int64_t j, int64_t n, bool first, bool last)
+{
+    const sl_gemm *g = w->g;
+    int64_t at = i * w->d.N + j;
+    float *c = (float *)g->c->data + at, *to = last ? c : w->acc + at;
+    const float *bias_at = last && g->bias ? (const float *)g->bias->data + j : NULL;
+    vf zero = vf_set(0), pre = zero, partial = zero, old = zero, bias = zero;
+    bool whole = n == VW;
+    if (!first)
+        partial = whole ? vf_load(w->acc + at) : vf_load_n(w->acc + at, n);
+    if (g->beta != 0)
+        old = whole ? vf_load(c) : vf_load_n(c, n);
+    if (bias_at)
+        bias = whole ? vf_load(bias_at) : vf_load_n(bias_at, n);
+    vf v = finish(w, vf_load(t), partial, old, bias, first, last, &pre);
+    if (last && g->pre) {
+        float *p = (float *)g->pre->data + at;
+        if (whole)
+            vf_store(p, pre);
+        else
+            vf_store_n(p, pre, n);
+    }
+    if (whole)
+        vf_store(to, v);
+    else
+        vf_store_n(to, v, n);
+}
+
+/* The common case, whole rows of NR columns and nothing but partial sums and bias to add. */
+static void finish_plain(const job *w, const float *tile, int64_t i0, int64_t j0, int64_t m, bool first, bool last)
+{
+    const float *bias = last && w->g->bias ? (const float *)w->g->bias->data + j0 : NULL;
+    vf alpha = vf_set((float)w->g->alpha), b0 = bias ? vf_load(bias) : vf_set(0), b1 = bias ? vf_load(bias + VW) : vf_set(0);
+    float *c = w->acc + i0 * w->d.N + j0;
+    for (int64_t i = 0; i < m; i++, c += w->d.N, tile += NR) {
+        vf v0 = alpha * vf_load(tile), v1 = alpha * vf_load(tile + VW);
+        if (!first) {
+            v0 += vf_load(c);
+            v1 += vf_load(c + VW);
+        }
+        vf_store(c, v0 + b0);
+        vf_store(c + VW, v1 + b1);
+    }
+}
+
+static void finish_tile(const job *w, const float *tile, int64_t i0, int64_t j0, int64_t m, int64_t n, bool first, bool last)
+{
+    const sl_gemm *g = w->g;
+    bool plain = !last || (g->act == SL_ACT_NONE && !g->pre);
+    if (plain && g->beta == 0 && n == NR) {
+        finish_plain(w, tile, i0, j0, m, first, last);
+        return;
+    }
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j += VW)
+            finish_row(w, tile + i * NR + j, i0 + i, j0 + j, sl_min64(VW, n - j), first, last);
+}
+
+/* C of the tile that comes next: its lines arrive while the sums are made. */
+static inline void fetch_c(const job *w, int64_t i0, int64_t j0, int64_t m)
+{
+    const float *c = w->acc + i0 * w->d.N + j0;
+    for (int64_t i = 0; i < m; i++, c += w->d.N) {
+        __builtin_prefetch(c, 1);
+        __builtin_prefetch(c + NR - 1, 1);
+    }
+}
+
+/* ---- blocks ---- */
+
+/* Where the register tile finds rows i .. i + MR of op(A) in columns k0 .. k0 + kc: row-major A is read in place; a transposed
+ * one, and the last rows, are packed into panels of MR rows. */
+static void pack_rows(const job *w, int64_t i, int64_t m, int64_t k0, int64_t kc, float *out)
+{
+    const float *src = (const float *)w->g->a->data + i * w->d.lda + k0;
+    memset(out, 0, (size_t)(kc * MR) * sizeof *out);
+    for (int64_t r = 0; r < m; r++)
+        for (int64_t k = 0; k < kc; k++)
+            out[k * MR + r] = src[r * w->d.lda + k];
+}
+
+/* Rows of the stored A are read whole, and dealt out to the panels. */
+static void pack_transposed(const job *w, int64_t i, int64_t m, int64_t k0, int64_t kc, float *out)
+{
+    const float *src = (const float *)w->g->a->data + k0 * w->d.lda + i;
+    int64_t whole = m / MR * MR;
+    if (whole < m)
+        memset(out + whole * kc, 0, (size_t)(kc * MR) * sizeof *out);
+    for (int64_t k = 0; k < kc; k++, src += w->d.lda) {
+        float *to = out + k * MR;
+        int64_t r = 0;
+        for (int64_t c = 0; c < m; c += 16)
+            __builtin_prefetch(src + 8 * w->d.lda + c);
+        for (; r < whole; r += MR)
+            memcpy(to + r * kc, src + r, MR * sizeof *to);
+        for (; r < m; r++)
+            to[whole * kc + r - whole] = src[r];
+    }
+}
+
+static void pack_block(const job *w, int64_t i0, int64_t m, int64_t k0, int64_t kc, float *out)
+{
+    int64_t whole = m / MR * MR;
+    if (w->g->ta)
+        pack_transposed(w, i0, m, k0, kc, out);
+    else if (whole < m)
+        pack_rows(w, i0 + whole, m - whole, k0, kc, out + whole * kc);
+}
+
+/* The rows of A that the first panel of B meets next. */
+static void fetch_a(const job *w, int64_t i, int64_t k0, int64_t kc)
+{
+    const float *a = (const float *)w->g->a->data + i * w->d.lda + k0;
+    for (int64_t r = 0; r < MR; r++, a += w->d.lda)
+        for (int64_t k = 0; k < kc; k += 16)
+            __builtin_prefetch(a + k);
+}
+
+/* Rows i0 .. i0 + m of C, columns jb .. je of those in hand, one pass. */
+static void block(const job *w, int64_t i0, int64_t m, int64_t jb, int64_t je, int64_t k0, float *a)
+{
+    int64_t kc = sl_min64(w->kc, w->k1 - k0);
+    bool first = k0 == 0, last = k0 + kc == w->d.K;
+    const float *b = w->b + (k0 - w->k0) * sl_round_up(w->nc, NR);
+    _Alignas(64) float tile[MR * NR];
+    pack_block(w, i0, m, k0, kc, a);
+    for (int64_t j = jb; j < je; j += NR)
+        for (int64_t i = 0; i < m; i += MR) {
+            if (j == jb && !w->g->ta)
+                fetch_a(w, i0 + i + MR, k0, kc);
+            fetch_c(w, i0 + i, w->j0 + j, sl_min64(MR, m - i));
+            if (w->g->ta || m - i < MR)
+                SL_V(sl_simd_micro)(kc, a + i * kc, 1, MR, b + j * kc, tile);
+            else
+                SL_V(sl_simd_micro)(kc, (const float *)w->g->a->data + (i0 + i) * w->d.lda + k0, w->d.lda, 1, b + j * kc, tile);
+            finish_tile(w, tile, i0 + i, w->j0 + j, sl_min64(MR, m - i), sl_min64(NR, je - j), first, last);
+        }
+}
+
+static void pack_b(const job *w, int64_t pass, int64_t panel)
+{
+    int64_t k0 = w->k0 + pass * w->kc, kc = sl_min64(w->kc, w->k1 - k0), j = panel * NR;
+    const float *src = (const float *)w->g->b->data + (w->g->tb ? (w->j0 + j) * w->d.ldb + k0 : k0 * w->d.ldb + w->j0 + j);
+    float *out = w->b + (k0 - w->k0) * sl_round_up(w->nc, NR) + j * kc;
+    SL_V(sl_simd_pack)(src, w->d.ldb, w->g->tb, kc, sl_min64(NR, w->nc - j), out);
+}
+
+/* All of C's rows against the part of B in hand. Called by every thread of the team. */
+static void chunk(const job *w)
+{
+    int64_t panels = (w->nc + NR - 1) / NR, passes = (w->k1 - w->k0 + w->kc - 1) / w->kc;
+    #pragma omp for schedule(static)
+    for (int64_t p = 0; p < panels * passes; p++)
+        pack_b(w, p / panels, p % panels);
+    int64_t blocks = (w->d.M + w->mc - 1) / w->mc, width = sl_round_up((w->nc + w->n_split - 1) / w->n_split, NR);
+    float *a = w->a + omp_get_thread_num() * (MC + MR) * KC;
+    #pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < blocks * w->n_split; item++) {
+        int64_t i0 = item / w->n_split * w->mc, jb = item % w->n_split * width, je = sl_min64(w->nc, jb + width);
+        for (int64_t k0 = w->k0; k0 < w->k1; k0 += w->kc)
+            block(w, i0, sl_min64(w->mc, w->d.M - i0), jb, je, k0, a);
+    }
+}
+
+/* ---- the slot ---- */
+
+/* Enough items of work for the team: smaller blocks of rows first, then parts of the columns. Bits do not depend on it. */
+static void cut(job *w, int n_threads)
+{
+    w->mc = MC;
+    w->n_split = 1;
+    while (w->mc > MC / 4 && (w->d.M + w->mc - 1) / w->mc < 4 * n_threads)
+        w->mc /= 2;
+    while (w->nc / w->n_split >= 8 * NR && (w->d.M + w->mc - 1) / w->mc * w->n_split < 4 * n_threads)
+        w->n_split *= 2;
+}
+
+static float *partial_sums(const sl_kern *k, const sl_gemm *g, const sl_gemm_dims *d)
+{
+    if (g->pre)
+        return g->pre->data;
+    if (g->beta == 0 || g->act == SL_ACT_NONE)
+        return g->c->data;
+    return sl_kern_scratch(k, SL_SIMD_ACC, (size_t)(d->M * d->N) * sizeof(float));
+}
+
+void SL_V(sl_simd_gemm)(const sl_kern *k, const sl_gemm *g)
+{
+    job w = { .g = g, .d = sl_gemm_dims_of(g) };
+    int64_t passes = (w.d.K + KC - 1) / KC;
+    w.kc = passes ? (w.d.K + passes - 1) / passes : 1;
+    int team = sl_team(k, w.d.M * w.d.N * w.d.K / 8);
+    w.b = sl_kern_scratch(k, SL_SIMD_B, (size_t)B_FLOATS * sizeof(float));
+    w.a = sl_kern_scratch(k, SL_SIMD_A, (size_t)(team * (MC + MR) * KC) * sizeof(float));
+    w.acc = partial_sums(k, g, &w.d);
+    if (!w.a || !w.b || !w.acc)
+        return;
+    for (w.j0 = 0; w.j0 < w.d.N; w.j0 += w.nc) {
+        w.nc = sl_min64(N_CHUNK, w.d.N - w.j0);
+        int64_t rows = B_FLOATS / sl_round_up(w.nc, NR) / w.kc * w.kc;
+        cut(&w, team);
+        for (w.k0 = 0; w.k0 < w.d.K; w.k0 = w.k1) {
+            w.k1 = sl_min64(w.d.K, w.k0 + rows);
+            #pragma omp parallel num_threads(team)
+            chunk(&w);
+        }
+    }
+}
