@@ -205,6 +205,31 @@ static void npz(void **state)
     sl_assert_fails(sl_npz_read(ctx, dir, &d, &err), SL_IO, "folder");
 }
 
+/* A stored entry whose numbers were changed is caught by the zip's CRC. */
+static void npz_checksum(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "crc.npz");
+    const float x[4] = { 1.5f, 2.5f, 3.5f, 4.5f };
+    zip_t *z = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
+    add_npy(z, "x.npy", craft(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", x, 16), ZIP_CM_STORE);
+    assert_int_equal(zip_close(z), 0);
+    char *data;
+    size_t n, at = 0;
+    sl_assert_ok(sl_file_read(ctx, path, &data, &n, &err));
+    while (at + 16 <= n && memcmp(data + at, x, 16) != 0)
+        at++;
+    assert_true(at + 16 <= n);
+    sl_dict d;
+    for (size_t i = 0; i < 16; i++) {
+        data[at + i] ^= 1;
+        put_file(path, data, n);
+        data[at + i] ^= 1;
+        sl_assert_fails(sl_npz_read(ctx, path, &d, &err), SL_DATA, "crc.npz: x.npy: ");
+    }
+    sl_free(ctx, data);
+}
+
 static void no_memory_and_full_disk(void **state)
 {
     (void)state;
@@ -378,7 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(versions_and_orders), cmocka_unit_test(fortran_in_three_dimensions), cmocka_unit_test(all_dtypes),
-        cmocka_unit_test(written_bytes), cmocka_unit_test(opened_without_copy), cmocka_unit_test(bad_headers), cmocka_unit_test(npz),
+        cmocka_unit_test(written_bytes), cmocka_unit_test(opened_without_copy), cmocka_unit_test(bad_headers), cmocka_unit_test(npz), cmocka_unit_test(npz_checksum),
         cmocka_unit_test(no_memory_and_full_disk), cmocka_unit_test(pickled_bytes), cmocka_unit_test(pickled_in_python),
         cmocka_unit_test(exchanged_with_numpy),
     };
