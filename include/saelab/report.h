@@ -4,16 +4,25 @@
 
 #include <saelab/ctx.h>
 
-typedef struct sl_series { const char *name; const double *x, *y, *lo, *hi; int64_t n; } sl_series; /* lo, hi: band or error bars, may be NULL */
+typedef struct sl_series {
+    const char *name;            /* in the legend */
+    const double *x, *y;         /* [n], in the order of x */
+    const double *lo, *hi;       /* [n] ends of a band (LINES) or of error bars; NULL: none */
+    int64_t n;
+} sl_series;
 typedef enum sl_plot_kind { SL_PLOT_LINES, SL_PLOT_POINTS, SL_PLOT_BARS, SL_PLOT_STEPS /* histograms: x left edges */ } sl_plot_kind;
 typedef struct sl_plot {
-    const char *name;            /* file stem: plots/NAME.svg, .png, .dat, .gp */
-    const char *title, *x_label, *y_label, *caption;
+    const char *name;            /* file stem: NAME.svg, .png, .dat, .gp; letters, digits, _ and - */
+    const char *title, *x_label, *y_label, *caption; /* any text, units included in the labels; caption may be NULL */
     sl_plot_kind kind;
     bool log_x, log_y;
     const sl_series *series; int n_series;
+    const char *const *categories; int n_categories; /* names of x = 0, 1, 2 ... in place of numbers, or NULL */
 } sl_plot;
-/* SL_UNAVAILABLE when gnuplot is missing (data and script are written all the same). */
+/* Draws p into folder dir (made when missing): the numbers, the script, and the pictures that gnuplot makes of them. Points that are not
+ * finite, or not positive on a logarithmic axis, are left out, and the caption says how many; without any point the picture says "no data".
+ * Returns SL_ARG (name), SL_IO (dir cannot be written; gnuplot failed or took over 20 s), SL_UNAVAILABLE (gnuplot or its terminals are
+ * missing: data and script are written all the same), SL_CANCELLED, SL_MEM. */
 sl_status sl_plot_write(sl_ctx *ctx, const char *dir, const sl_plot *p, sl_err *err) SL_USE_RESULT;
 /* run_dir/report.html from the result files and plots of a finished run: self-contained. */
 sl_status sl_report_run(sl_ctx *ctx, const char *run_dir, sl_err *err) SL_USE_RESULT;

@@ -1,2 +1,0 @@
-/* Replaced by the layer's first file. */
-typedef int sl_report_empty;
