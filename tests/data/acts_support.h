@@ -55,7 +55,7 @@ static inline const char *path_in(const char *dir, const char *name)
     static char kept[100][600];
     char path[1400];
     int i = 0;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(path, sizeof path, "%.650s/%.650s", dir, name);
     while (i < 99 && kept[i][0] && strcmp(kept[i], path) != 0)
         i++;
     assert_true(i < 99 && strlen(path) < sizeof kept[0]);

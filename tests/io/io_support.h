@@ -22,7 +22,7 @@ static inline const char *keep(const char *path)
 static inline const char *in_dir(const char *dir, const char *name)
 {
     char path[1400];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(path, sizeof path, "%.650s/%.650s", dir, name);
     return keep(path);
 }
 
