@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ITERS = 22 };
+enum { ITERS = 14 };
 
 static void release(sl_ctx *ctx, sl_lm *m, sl_corpus *c, sl_lm_result *r)
 {
@@ -76,7 +76,7 @@ static void interrupted_is_uninterrupted(void **state)
     sl_lm_train_config t = tiny_training(ITERS);
     sl_corpus text = tiny_corpus(ctx, 3000, 11, 500);
     const char *dir = sl_test_dir("lm_parts");
-    for (int64_t at = 4; at <= ITERS + 7; at += 7) { /* 4, 11, 18: between evaluations and just after; 25: to the end */
+    for (int64_t at = 4; at <= 16; at += 4) { /* 4, 8, 12: between evaluations; 16: to the end */
         stopper s = { .at = at };
         s.ctx = sl_ctx_new(&(sl_ctx_opts){ .n_threads = 2, .on_event = stop_at, .event_user = &s });
         sl_lm *m = tiny_model(s.ctx, sl_lm_cfg(want), SL_F32, 99); /* its start does not matter: the checkpoint has all */
@@ -154,8 +154,9 @@ static void best_weights_are_kept(void **state)
     sl_rng dice = sl_rng_at(2, SL_RNG_TEST, 0, 0);
     for (int i = 0; i < 400; i++)
         text.ids[i] = (int32_t)sl_rng_below(&dice, 11); /* nothing to learn but by heart */
-    sl_lm_train_config t = tiny_training(120);
-    t.eval_iters = 30;
+    sl_lm_train_config t = tiny_training(80);
+    t.eval_interval = 10;
+    t.eval_iters = 20;
     sl_lm_result r;
     sl_assert_ok(sl_lm_train(m, &text, &t, sl_test_dir("lm_best"), &r, &err));
     double least = INFINITY;
