@@ -11,18 +11,19 @@ RANK = {name: i for i, row in enumerate(LAYERS) for name in row}
 # a public header belongs to the layer that implements it
 PUBLIC = {"status": "base", "ctx": "base", "rng": "base", "opt": "base", "tensor": "kern", "kern_info": "kern",
           "data": "data", "lm": "lm", "sae": "sae", "eval": "eval", "report": "report", "study": "study", "saelab": None}
-INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]+)[>"]', re.M)
 
 
-def owner(header):
-    """The layer that an include names, None for anything that is not ours."""
+def owner(include):
+    """The layer that an include (with its opening < or ") names, None for anything that is not ours."""
+    header = include[1:]
     if header.startswith("saelab/"):
         stem = header[7:].removesuffix(".h")
         if stem not in PUBLIC:
             return "unknown public header"
         return PUBLIC[stem] or "all"
     first = header.split("/")[0]
-    return first if first in RANK else None
+    return first if first in RANK and include[0] == '"' else None
 
 
 def allowed(user, used):
@@ -37,7 +38,7 @@ def check(files, rule):
         for header in INCLUDE.findall(path.read_text(errors="replace")):
             why = rule(path, header)
             if why:
-                bad.append(f"{path}: includes {header}: {why}")
+                bad.append(f"{path}: includes {header[1:]}: {why}")
     return bad
 
 
@@ -45,13 +46,13 @@ def in_src(path, header):
     user = path.relative_to(ROOT / "src").parts[0]
     if user not in RANK:
         return f"folder {user} is not in the layer law"
-    if "/" not in header and (path.parent / header).exists():
+    if header[0] == '"' and "/" not in header:
         return "write the folder too"
     return None if allowed(user, owner(header)) else f"{user} may not use {owner(header)}"
 
 
 def in_cli(path, header):
-    if header.startswith("saelab/") or owner(header) is None and not (ROOT / "src" / header).exists():
+    if header[1:].startswith("saelab/") or owner(header) is None and not (ROOT / "src" / header[1:]).exists():
         return None
     return "cli sees only include/"
 
@@ -62,13 +63,13 @@ def in_public(path, header):
         return None
     if user not in RANK:
         return "add the header to PUBLIC in this test"
-    return None if header.startswith("saelab/") and allowed(user, owner(header)) or owner(header) is None \
+    return None if header[1:].startswith("saelab/") and allowed(user, owner(header)) or owner(header) is None \
         else f"{path.stem}.h of layer {user} may not use {header}"
 
 
 def self_test():
     assert allowed("tape", "kern") and not allowed("kern", "tape") and not allowed("lm", "sae") and not allowed("study", "serve")
-    assert owner("saelab/lm.h") == "lm" and owner("stdio.h") is None and owner("tape/tape.h") == "tape"
+    assert owner("<saelab/lm.h") == "lm" and owner("<stdio.h") is None and owner('"tape/tape.h') == "tape"
 
 
 def main():
