@@ -159,6 +159,9 @@ static void reading_errors(void **state)
     put_file(in_dir(dir, "abc"), "abc", 3);
     sl_assert_ok(sl_mmap_open(in_dir(dir, "abc"), &m, &err));
     sl_assert_same_bits("map", m.data, "abc", 3);
+    sl_mmap_will_need(&m, m.data + 1, 2);
+    sl_mmap_will_need(&m, m.data + 1, 3); /* beyond the end: ignored */
+    sl_mmap_will_need(&m, m.data - 1, 1);
     sl_mmap_close(&m);
     char longer[2000];
     memset(longer, 'a', sizeof longer - 1);
@@ -203,6 +206,24 @@ static void folders(void **state)
     sl_assert_fails(sl_path_rename(in_dir(dir, "d"), outside, &err), SL_EXISTS, "already");
     assert_true(sl_disk_free(dir) > 0);
     assert_int_equal(sl_disk_free(in_dir(dir, "none")), -1);
+}
+
+static void one_lock_a_folder(void **state)
+{
+    (void)state;
+    const char *dir = keep(sl_test_dir("lock"));
+    int first, second;
+    sl_assert_ok(sl_dir_make(in_dir(dir, "a"), &err));
+    sl_assert_ok(sl_dir_lock(in_dir(dir, "a"), &first, &err));
+    sl_assert_fails(sl_dir_lock(in_dir(dir, "a"), &second, &err), SL_BUSY, "another process");
+    assert_int_equal(second, -1);
+    sl_assert_ok(sl_path_rename(in_dir(dir, "a"), in_dir(dir, "b"), &err));
+    sl_assert_fails(sl_dir_lock(in_dir(dir, "b"), &second, &err), SL_BUSY, "another process"); /* it follows the folder */
+    sl_dir_unlock(first);
+    sl_dir_unlock(-1);
+    sl_assert_ok(sl_dir_lock(in_dir(dir, "b"), &second, &err));
+    sl_dir_unlock(second);
+    sl_assert_fails(sl_dir_lock(in_dir(dir, "a"), &first, &err), SL_MISSING, "cannot open the folder");
 }
 
 static void hashes(void **state)
@@ -295,7 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(atomic_write), cmocka_unit_test(large_and_long_writes), cmocka_unit_test(permissions_follow_umask),
         cmocka_unit_test(full_disk_leaves_nothing), cmocka_unit_test(scattered_file), cmocka_unit_test(appending),
-        cmocka_unit_test(reading_errors), cmocka_unit_test(folders), cmocka_unit_test(hashes), cmocka_unit_test(json_files),
+        cmocka_unit_test(reading_errors), cmocka_unit_test(folders), cmocka_unit_test(one_lock_a_folder), cmocka_unit_test(hashes), cmocka_unit_test(json_files),
         cmocka_unit_test(json_full_disk), cmocka_unit_test(json_fields),
     };
     return cmocka_run_group_tests_name("io_file", tests, start, stop);
