@@ -12,8 +12,8 @@ static const sl_acts_opts PLAIN = { .dtype = SL_F32 }, SHUFFLED = { .dtype = SL_
 static void permutation_is_one(void **state)
 {
     (void)state;
-    static const uint64_t sizes[] = { 1, 2, 3, 5, 16, 17, 64, 65, 1000, 4096, 100003 };
-    static uint8_t seen[100003];
+    static const uint64_t sizes[] = { 1, 2, 3, 5, 16, 17, 64, 65, 1000, 4096, 20011 };
+    static uint8_t seen[20011];
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
         for (uint64_t seed = 0; seed < 3; seed++) {
             sl__perm p = sl__perm_of(sizes[k], seed, true);
