@@ -27,6 +27,22 @@ void SL_V(sl_simd_pack)(const float *src, int64_t ld, bool trans, int64_t kc, in
 /* slots */
 void SL_V(sl_simd_gemm)(const sl_kern *k, const sl_gemm *g);
 void SL_V(sl_simd_gemv)(const sl_kern *k, const sl_tensor *W, const sl_tensor *x, const sl_tensor *bias, sl_act act, double beta, sl_tensor *y);
+void SL_V(sl_simd_act)(const sl_kern *k, sl_act act, const sl_tensor *x, sl_tensor *y);
+void SL_V(sl_simd_act_back)(const sl_kern *k, sl_act act, const sl_tensor *x, const sl_tensor *dy, double beta, sl_tensor *dx);
+void SL_V(sl_simd_dropout)(const sl_kern *k, const sl_mask_key *key, const sl_tensor *x, double beta, sl_tensor *y);
+void SL_V(sl_simd_col_sum)(const sl_kern *k, double s, const sl_tensor *x, sl_tensor *y);
+void SL_V(sl_simd_layernorm)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain, const sl_tensor *bias, double eps,
+                             sl_tensor *y, sl_tensor *stat);
+void SL_V(sl_simd_layernorm_back)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain, const sl_tensor *stat,
+                                  const sl_tensor *dy, sl_tensor *dx, sl_tensor *dgain, sl_tensor *dbias);
+void SL_V(sl_simd_rmsnorm)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain, double eps, sl_tensor *y, sl_tensor *stat);
+void SL_V(sl_simd_rmsnorm_back)(const sl_kern *k, const sl_tensor *x, const sl_tensor *gain, const sl_tensor *stat,
+                                const sl_tensor *dy, sl_tensor *dx, sl_tensor *dgain);
+void SL_V(sl_simd_attention)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv, sl_tensor *y, sl_tensor *lse);
+void SL_V(sl_simd_attention_back)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv, const sl_tensor *y, const sl_tensor *lse,
+                                  const sl_tensor *dy, sl_tensor *dqkv);
+double SL_V(sl_simd_softmax_xent)(const sl_kern *k, sl_tensor *logits, const sl_tensor *targets, bool grad, sl_tensor *row_loss);
+void SL_V(sl_simd_adam)(const sl_kern *k, const sl_adam *a, sl_tensor *w, const sl_tensor *g, sl_tensor *m, sl_tensor *v);
 void SL_V(sl_simd_attend)(const sl_kern *k, const sl_attn *a, const sl_tensor *qkv, sl_tensor *y);
 
 #endif

@@ -91,6 +91,17 @@ static inline void vf_store_n(float *p, vf a, int64_t n)
         p[i] = t[i];
 }
 
+/* A vector of which n values exist. */
+static inline vf vf_get(const float *p, int64_t n) { return n >= VW ? vf_load(p) : vf_load_n(p, n); }
+
+static inline void vf_put(float *p, vf a, int64_t n)
+{
+    if (n >= VW)
+        vf_store(p, a);
+    else
+        vf_store_n(p, a, n);
+}
+
 static inline int64_t sl_min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t sl_round_up(int64_t a, int64_t to) { return (a + to - 1) / to * to; }
 
