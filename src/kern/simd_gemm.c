@@ -178,9 +178,9 @@ static void block(const job *w, int64_t i0, int64_t m, int64_t jb, int64_t je, i
                 fetch_a(w, i0 + i + MR, k0, kc);
             fetch_c(w, i0 + i, w->j0 + j, sl_min64(MR, m - i));
             if (w->g->ta || m - i < MR)
-                SL_V(sl_simd_micro)(kc, a + i * kc, 1, MR, b + j * kc, tile);
+                SL_V(sl_simd_micro)(kc, a + i * kc, 1, MR, b + j * kc, tile, NR);
             else
-                SL_V(sl_simd_micro)(kc, (const float *)w->g->a->data + (i0 + i) * w->d.lda + k0, w->d.lda, 1, b + j * kc, tile);
+                SL_V(sl_simd_micro)(kc, (const float *)w->g->a->data + (i0 + i) * w->d.lda + k0, w->d.lda, 1, b + j * kc, tile, NR);
             finish_tile(w, tile, i0 + i, w->j0 + j, sl_min64(MR, m - i), sl_min64(NR, je - j), first, last);
         }
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-void SL_V(sl_simd_micro)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b, float *tile)
+void SL_V(sl_simd_micro)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b, float *tile, int64_t ld)
 {
     vf acc[MR][2];
     const float *half = a + MR / 2 * rs;
@@ -26,8 +26,8 @@ void SL_V(sl_simd_micro)(int64_t kc, const float *a, int64_t rs, int64_t cs, con
     }
     #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
-        vf_store(tile + i * NR, acc[i][0]);
-        vf_store(tile + i * NR + VW, acc[i][1]);
+        vf_store(tile + i * ld, acc[i][0]);
+        vf_store(tile + i * ld + VW, acc[i][1]);
     }
 }
 

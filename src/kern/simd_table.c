@@ -9,6 +9,7 @@ void SL_V(sl_simd_fill)(sl_kern *k)
     k->col_sum = SL_V(sl_simd_col_sum);
     k->layernorm = SL_V(sl_simd_layernorm), k->layernorm_back = SL_V(sl_simd_layernorm_back);
     k->rmsnorm = SL_V(sl_simd_rmsnorm), k->rmsnorm_back = SL_V(sl_simd_rmsnorm_back);
+    k->attention = SL_V(sl_simd_attention), k->attention_back = SL_V(sl_simd_attention_back);
     k->softmax_xent = SL_V(sl_simd_softmax_xent), k->adam = SL_V(sl_simd_adam);
     k->gemv = SL_V(sl_simd_gemv), k->attend = SL_V(sl_simd_attend);
 }
