@@ -93,7 +93,7 @@ typedef struct sl_sae_result {
  * dir/checkpoints, from which an unfinished run of the same configuration goes on bit for bit, and a finished one returns at once
  * (SL_EXISTS: they are another configuration's); the caller removes them once the SAE is saved. The same bits for any number of threads.
  * SL_SHAPE: d_in differs from the source's; SL_DATA: fewer than two rows, or rows without variance; SL_NUMERIC: the first non-finite
- * activation, loss or gradient, named with its step; the batch is saved as dir/nonfinite-step-N.npy, the checkpoints stay as they were;
+ * activation, loss or gradient, named with its step (from 0); the batch is saved as dir/nonfinite-step-N.npy, the checkpoints stay as they were;
  * SL_CANCELLED: after a checkpoint. After a failure s can only be freed or trained again. */
 sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *t, const char *dir, sl_sae_result *out, sl_err *err) SL_USE_RESULT;
 

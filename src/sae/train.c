@@ -170,7 +170,7 @@ static sl_status forward(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *ro
     SL_TRY(sl_tape_status(t->tape, err));
     double value = sl_scalar(t->tape, *loss);
     if (!isfinite(value))
-        return sl_fail(err, SL_NUMERIC, "loss", "a finite number", "step %lld: it is %g", (long long)t->step + 1, value);
+        return sl_fail(err, SL_NUMERIC, "loss", "a finite number", "step %lld: it is %g", (long long)t->step, value);
     if (is_logged(t, t->step + 1))
         return log_step(t, x, xhat, b->n, value, sl_schedule_at(&t->sched, t->step), err);
     return SL_OK;

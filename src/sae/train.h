@@ -39,7 +39,7 @@ sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err) SL_USE_RES
 /* The next batch of raw rows, waited for and checked; a non-finite one is saved and reported. */
 sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, sl_err *err) SL_USE_RESULT;
 void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x);
-void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy */
+void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy, N steps done */
 sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* mean and scale into the weights: the SAE takes raw rows from here on */
 
 /* train_state.c */

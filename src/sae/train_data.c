@@ -13,7 +13,7 @@ void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b)
     char name[64], path[1024];
     if (!t->dir)
         return;
-    snprintf(name, sizeof name, "nonfinite-step-%lld.npy", (long long)t->step + 1);
+    snprintf(name, sizeof name, "nonfinite-step-%lld.npy", (long long)t->step);
     sl_tensor x = sl_tensor_of(SL_F32, (void *)(uintptr_t)b->x, 2, b->n, t->s->d_in);
     sl_err why;
     if (sl_path_join(path, sizeof path, t->dir, name, &why) == SL_OK && sl_npy_write(t->ctx, path, &x, &why) == SL_OK)
@@ -36,7 +36,7 @@ sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, s
     sl_sae_trainer_save_offender(t, out);
     int64_t r = bad / t->s->d_in;
     return sl_fail(err, SL_NUMERIC, "activations", "finite numbers", "step %lld: row %lld of the batch (row %lld of the data), column %lld is %g",
-                   (long long)t->step + 1, (long long)r, out->row ? (long long)out->row[r] : -1LL, (long long)(bad % t->s->d_in), (double)out->x[bad]);
+                   (long long)t->step, (long long)r, out->row ? (long long)out->row[r] : -1LL, (long long)(bad % t->s->d_in), (double)out->x[bad]);
 }
 
 void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x)
