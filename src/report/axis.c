@@ -63,7 +63,7 @@ void sl_axis_log_ticks(const sl_axis *a, char *out, size_t size)
 {
     static const double DIGITS[3][9] = { { 1 }, { 1, 2, 5 }, { 1, 2, 3, 4, 5, 6, 7, 8, 9 } };
     static const int N_DIGITS[3] = { 1, 3, 9 };
-    enum { ENOUGH = 4, MANY = 9 };
+    enum { ENOUGH = 3, MANY = 9 };
     double decades = log10(a->hi / a->lo);
     int first = (int)floor(log10(a->lo)), last = (int)ceil(log10(a->hi)), step = 1;
     while ((last - first) / step > MANY)

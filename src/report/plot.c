@@ -305,7 +305,7 @@ static sl_status put_script(sl_atomic *f, const sketch *k, sl_err *err)
 {
     const char *name = k->p->name;
     SL_TRY(put_style(f, k, err));
-    SL_TRY(sl_atomic_printf(f, err, "set terminal svg size %d,%d font 'DejaVu Sans,13' enhanced background '#FFFFFF' rounded\nset output '%s.svg'\n",
+    SL_TRY(sl_atomic_printf(f, err, "set terminal svg size %d,%d font 'DejaVu Sans,13' fontscale 1.25 enhanced background '#FFFFFF' rounded\nset output '%s.svg'\n",
                             WIDTH, HEIGHT, name));
     SL_TRY(put_curves(f, k, err));
     return sl_atomic_printf(f, err, "set terminal pngcairo size %d,%d font 'DejaVu Sans,13' fontscale 2 linewidth 2 pointscale 2 enhanced background '#FFFFFF' rounded\n"

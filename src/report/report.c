@@ -1,0 +1,419 @@
+/* report.html: one page that says what was asked, what was found, and how to get it again. Nothing in it is fetched or run. */
+#include "report/facts.h"
+#include "report/html.h"
+
+#include <saelab/report.h>
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct page {
+    sl_html h;
+    sl_facts f;
+} page;
+
+static const char STYLE[] =
+    ":root{color-scheme:light dark;--bg:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#dfe3e8;--card:#f6f8fa;--accent:#0072b2;--warn:#8a4b00;--warn-bg:#fff6e5}\n"
+    "@media (prefers-color-scheme:dark){:root{--bg:#15181c;--ink:#e4e7eb;--soft:#9aa4af;--line:#30363d;--card:#1d2126;--accent:#56b4e9;--warn:#f0b65a;--warn-bg:#2b2212}\n"
+    "figure{background:#191919}figure svg{filter:invert(.9) hue-rotate(180deg)}}\n"
+    "*{box-sizing:border-box}\n"
+    "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif}\n"
+    "main{max-width:68rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}\n"
+    "h1{font-size:1.5rem;line-height:1.3;margin:.2rem 0 .3rem;text-wrap:balance}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}\n"
+    ".run{color:var(--soft);margin:0}.verdict{display:inline-block;margin:.6rem 0 1rem;padding:.25rem .7rem;border:1px solid var(--accent);border-radius:.4rem;color:var(--accent);font-weight:600}\n"
+    ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"
+    "th,td{padding:.32rem .9rem .32rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\n"
+    "th:first-child,td:first-child{text-align:left;font-weight:400;white-space:normal;min-width:min(14rem,42vw)}thead th{font-weight:600;border-bottom-color:var(--soft)}\n"
+    ".se,.unit,.key{color:var(--soft);font-size:.85em}.none{color:var(--soft);font-style:italic;font-size:.9em;white-space:normal}\n"
+    ".tables{display:flex;flex-wrap:wrap;gap:1rem 3rem;align-items:flex-start}\n"
+    ".warnings{margin:1.2rem 0;padding:.6rem 1rem;background:var(--warn-bg);border-left:4px solid var(--warn);border-radius:.2rem}.warnings ul{margin:.2rem 0;padding-left:1.2rem}.warnings b{color:var(--warn)}\n"
+    "dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;margin:.6rem 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n"
+    "pre{background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.7rem 1rem;overflow-x:auto;font:.88rem/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
+    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));gap:1.2rem}\n"
+    "figure{margin:0;padding:.4rem;border:1px solid var(--line);border-radius:.4rem;break-inside:avoid}figure svg{display:block;width:100%;height:auto}\n"
+    "figure svg text,figure svg tspan{font-family:inherit}figcaption{color:var(--soft);font-size:.85rem;padding:0 .6rem .3rem}\n"
+    "a{color:var(--accent)}summary{cursor:pointer;color:var(--accent);margin:.4rem 0}footer{margin-top:3rem;color:var(--soft);font-size:.85rem}\n"
+    "@media print{:root{--bg:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--accent:#004b75;--warn:#5c3200;--warn-bg:#fff}figure{background:none}figure svg{filter:none}\n"
+    "body{font-size:10.5pt}main{max-width:none;padding:0}.plots{grid-template-columns:1fr 1fr}details:not([open]){display:none}}\n";
+
+/* The figures of the first screen; every other one is in the table that unfolds. Formulas: docs/METRICS.md. */
+typedef struct row { const char *key, *label, *unit; } row;
+static const row LM_ROWS[] = {
+    { "final_train_loss", "training loss at the end", "nats" },
+    { "best_val_loss", "best validation loss", "nats" },
+    { "total_train_time", "training time", "s" },
+    { "avg_inference_tokens_per_second", "sampling speed", "tokens/s" },
+    { NULL, NULL, NULL },
+};
+static const row SAE_ROWS[] = {
+    { "l0", "active latents (L0)", "per token" },
+    { "fvu", "unexplained variance (FVU)", "lower is better" },
+    { "ce_loss_score", "loss recovered when spliced in", "1: all, 0: as zeros" },
+    { "ce_orig", "loss of the model alone", "nats" },
+    { "ce_sae", "loss with the SAE spliced in", "nats" },
+    { "ce_zero", "loss with zeros instead", "nats" },
+    { "dead", "latents that never fired", "share" },
+    { "dense_gt10pct", "latents on over 10% of tokens", "share" },
+    { NULL, NULL, NULL },
+};
+
+/* ---- figures ---- */
+
+/* Digits after the point, so that the standard error has two that count, or the figure four. */
+static int decimals(const sl_figure *v)
+{
+    double scale = v->has_se && v->se > 0 ? v->se : fabs(v->mean) / 100;
+    int d = scale > 0 ? 1 - (int)floor(log10(scale)) : 3;
+    return d < 0 ? 0 : d > 6 ? 6 : d;
+}
+
+static void number(sl_html *h, double v, int digits)
+{
+    if (v == 0)
+        sl_h(h, "0");
+    else if ((fabs(v) >= 1e7 || fabs(v) < 1e-4))
+        sl_h_textf(h, "%.3g", v);
+    else
+        sl_h_textf(h, "%.*f", digits, v);
+}
+
+static void cell(sl_html *h, const sl_figure *v)
+{
+    if (!v->known) {
+        sl_h(h, "<td class=\"none\">");
+        sl_h_text(h, v->reason);
+        sl_h(h, "</td>");
+        return;
+    }
+    sl_h(h, "<td>");
+    number(h, v->mean, decimals(v));
+    if (v->has_se) {
+        sl_h(h, " <span class=\"se\">± ");
+        number(h, v->se, decimals(v));
+        sl_h(h, "</span>");
+    }
+    if (v->has_floor) {
+        sl_h(h, " <span class=\"se\">(chance ");
+        number(h, v->floor, decimals(v));
+        sl_h(h, ")</span>");
+    }
+    sl_h(h, "</td>");
+}
+
+/* One table; the columns are arms, or the run itself when n_arms is 0. */
+static void figures(page *p, const char *title, const row *rows, const char *const *arms, int n_arms)
+{
+    sl_html *h = &p->h;
+    int columns = n_arms ? n_arms : 1;
+    sl_h(h, "<table><thead><tr><th>");
+    sl_h_text(h, title);
+    sl_h(h, "</th>");
+    for (int a = 0; a < columns; a++) {
+        sl_h(h, "<th>");
+        sl_h_text(h, n_arms ? arms[a] : "");
+        sl_h(h, "</th>");
+    }
+    sl_h(h, "</tr></thead><tbody>\n");
+    for (const row *r = rows; r->key; r++) {
+        sl_h(h, "<tr><td>");
+        sl_h_text(h, r->label);
+        sl_h(h, " <span class=\"unit\">");
+        sl_h_text(h, r->unit);
+        sl_h(h, "</span></td>");
+        for (int a = 0; a < columns; a++) {
+            sl_figure v = sl_facts_figure(&p->f, n_arms ? arms[a] : NULL, r->key);
+            cell(h, &v);
+        }
+        sl_h(h, "</tr>\n");
+    }
+    sl_h(h, "</tbody></table>\n");
+}
+
+/* ---- the first screen ---- */
+
+static const char *or_unknown(const char *s) { return *s ? s : "unknown"; }
+
+/* Claims come from the full profile's confirmation alone; a run says what it is. */
+static void verdict(page *p)
+{
+    const char *profile = sl_facts_config(&p->f, "profile");
+    long long n = (long long)sl_facts_seeds(&p->f);
+    sl_h(&p->h, "<p class=\"verdict\">");
+    if (!p->f.means)
+        sl_h(&p->h, "NOT RUN: there are no results");
+    else if (strcmp(profile, "full") == 0)
+        sl_h_textf(&p->h, "full: measured (n=%lld); claims come from saelab study confirm", n);
+    else
+        sl_h_textf(&p->h, "%s: no claim (n=%lld)", *profile ? profile : "unknown profile", n);
+    sl_h(&p->h, "</p>\n");
+}
+
+static void head(page *p)
+{
+    const char *study = or_unknown(sl_facts_config(&p->f, "study")), *run = or_unknown(sl_facts_config(&p->f, "run"));
+    sl_html *h = &p->h;
+    sl_h(h, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
+    sl_h_textf(h, "%s / %s", study, run);
+    sl_h(h, "</title>\n<style>\n");
+    sl_h(h, STYLE);
+    sl_h(h, "</style></head>\n<body><main>\n<p class=\"run\">");
+    sl_h_textf(h, "%s / %s: %s", study, run, or_unknown(sl_facts_config(&p->f, "what")));
+    sl_h(h, "</p>\n<h1>");
+    sl_h_text(h, *sl_facts_config(&p->f, "question") ? sl_facts_config(&p->f, "question") : "The question is not recorded");
+    sl_h(h, "</h1>\n");
+    verdict(p);
+}
+
+static void main_figures(page *p)
+{
+    sl_h(&p->h, "<div class=\"tables wide\">\n");
+    if (p->f.n_arms)
+        figures(p, "Sparse autoencoders", SAE_ROWS, p->f.arm, p->f.n_arms);
+    else
+        figures(p, "Sparse autoencoder", SAE_ROWS, NULL, 0);
+    figures(p, "Language model", LM_ROWS, NULL, 0);
+    sl_h(&p->h, "</div>\n<p class=\"key\">Mean over seeds ± standard error; one seed has none. On held-out text of ");
+    sl_h_text(&p->h, p->f.dataset ? p->f.dataset : "an unknown data set");
+    sl_h(&p->h, ", but for the training loss.</p>\n");
+}
+
+static void warnings(page *p)
+{
+    if (p->f.n_warnings == 0)
+        return;
+    sl_h(&p->h, "<div class=\"warnings\"><b>Read this first</b><ul>\n");
+    for (int i = 0; i < p->f.n_warnings; i++) {
+        sl_h(&p->h, "<li>");
+        sl_h_text(&p->h, p->f.warning[i]);
+        sl_h(&p->h, "</li>\n");
+    }
+    if (p->f.n_more) {
+        sl_h(&p->h, "<li>");
+        sl_h_textf(&p->h, "and %d more, in log.txt", p->f.n_more);
+        sl_h(&p->h, "</li>\n");
+    }
+    sl_h(&p->h, "</ul></div>\n");
+}
+
+static void fact(sl_html *h, const char *name, const char *value)
+{
+    sl_h(h, "<dt>");
+    sl_h_text(h, name);
+    sl_h(h, "</dt><dd>");
+    sl_h_text(h, or_unknown(value));
+    sl_h(h, "</dd>\n");
+}
+
+static void duration(char *out, size_t size, double s)
+{
+    if (s < 120)
+        snprintf(out, size, "%.3g s", s);
+    else if (s < 7200)
+        snprintf(out, size, "%.0f min %02.0f s", floor(s / 60), fmod(s, 60));
+    else
+        snprintf(out, size, "%.0f h %02.0f min", floor(s / 3600), floor(fmod(s, 3600) / 60));
+}
+
+static void how(page *p)
+{
+    const sl_facts *f = &p->f;
+    char text[600], lm[64], sae[64];
+    sl_figure t = sl_facts_figure(f, NULL, "total_train_time");
+    duration(lm, sizeof lm, t.known ? t.mean * (double)(t.n ? t.n : 1) : 0);
+    duration(sae, sizeof sae, sl_facts_sum(f, NULL, "wall_s"));
+    sl_h(&p->h, "<h2>How it was made</h2>\n<dl>\n");
+    snprintf(text, sizeof text, "%s for the language model, %s for %zu sparse autoencoders%s", t.known ? lm : "unknown", sae, json_array_size(f->records),
+             strstr(f->log ? f->log : "", "cache") ? " (as measured when they were trained; some came from the cache)" : "");
+    fact(&p->h, "training time", text);
+    snprintf(text, sizeof text, "%s, %s threads, kernels %s, %s", or_unknown(sl_facts_config(f, "machine.cpu")), or_unknown(sl_facts_config(f, "machine.threads")),
+             or_unknown(sl_facts_config(f, "machine.kernels")), or_unknown(sl_facts_config(f, "machine.precision")));
+    fact(&p->h, "machine", text);
+    snprintf(text, sizeof text, "%s, SHA-256 %s", or_unknown(sl_facts_config(f, "text.name")), or_unknown(sl_facts_config(f, "text.sha256")));
+    fact(&p->h, "text", text);
+    snprintf(text, sizeof text, "saelab %s, profile %s", or_unknown(sl_facts_config(f, "saelab")), or_unknown(sl_facts_config(f, "profile")));
+    fact(&p->h, "program", text);
+    sl_h(&p->h, "</dl>\n<p>To get it again, in a checkout of saelab:</p>\n<pre>");
+    const char *study = sl_facts_config(f, "study"), *run = sl_facts_config(f, "run"), *profile = sl_facts_config(f, "profile");
+    sl_h_textf(&p->h, "./run experiment %s --out_dir=%s%s%s", *study ? study : "STUDY", *run ? run : "RUN",
+               *profile && strcmp(profile, "quick") != 0 ? " --profile=" : "", *profile && strcmp(profile, "quick") != 0 ? profile : "");
+    sl_h(&p->h, "</pre>\n");
+}
+
+/* ---- plots ---- */
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Stems of plots/?*.svg, sorted; each and the list sl_free. */
+static sl_status list_plots(sl_ctx *ctx, const char *dir, char ***out, size_t *n, sl_err *err)
+{
+    enum { MOST = 200 };
+    *n = 0;
+    *out = sl_alloc(ctx, MOST * sizeof **out);
+    if (!*out)
+        return sl_fail(err, SL_MEM, dir, NULL, "no memory");
+    DIR *folder = opendir(dir);
+    for (struct dirent *e; folder && *n < MOST && (e = readdir(folder));) {
+        size_t len = strlen(e->d_name);
+        if (len <= 4 || len > 200 || strcmp(e->d_name + len - 4, ".svg") != 0)
+            continue;
+        char *stem = sl_strdup(ctx, e->d_name);
+        if (!stem)
+            break;
+        stem[len - 4] = 0;
+        (*out)[(*n)++] = stem;
+    }
+    if (folder)
+        closedir(folder);
+    qsort(*out, *n, sizeof **out, by_name);
+    return SL_OK;
+}
+
+/* The title of a plot: the first line of its script. */
+static void title_of(sl_ctx *ctx, const char *dir, const char *stem, char *out, size_t size)
+{
+    char path[1400], *text = NULL;
+    size_t n;
+    snprintf(path, sizeof path, "%s/%s.gp", dir, stem);
+    if (sl_file_read(ctx, path, &text, &n, NULL) == SL_OK && strncmp(text, "# ", 2) == 0)
+        snprintf(out, size, "%.*s", (int)strcspn(text + 2, "\n"), text + 2);
+    else
+        snprintf(out, size, "%s", stem);
+    sl_free(ctx, text);
+}
+
+static void plot(page *p, const char *dir, const char *stem, int number_of)
+{
+    char path[1400], title[300], prefix[32], *svg = NULL;
+    size_t n;
+    sl_err why = { 0 };
+    snprintf(path, sizeof path, "%s/%s.svg", dir, stem);
+    snprintf(prefix, sizeof prefix, "plot%d-", number_of);
+    title_of(p->f.ctx, dir, stem, title, sizeof title);
+    sl_h(&p->h, "<figure>");
+    sl_status st = sl_file_read(p->f.ctx, path, &svg, &n, &why);
+    if (st == SL_OK)
+        st = sl_h_svg(&p->h, path, svg, prefix, title, &why);
+    if (st != SL_OK) {
+        sl_h(&p->h, "<p class=\"none\">");
+        sl_h_textf(&p->h, "%s.svg is not shown: %s", stem, why.what);
+        sl_h(&p->h, "</p>");
+    }
+    sl_free(p->f.ctx, svg);
+    sl_h(&p->h, "<figcaption>");
+    static const char *const ENDINGS[][2] = { { "png", "picture" }, { "dat", "numbers" }, { "gp", "script" } };
+    for (int i = 0; i < 3; i++) {
+        sl_h(&p->h, i ? " · <a href=\"plots/" : "<a href=\"plots/");
+        sl_h_textf(&p->h, "%s.%s", stem, ENDINGS[i][0]);
+        sl_h(&p->h, "\">");
+        sl_h(&p->h, ENDINGS[i][1]);
+        sl_h(&p->h, "</a>");
+    }
+    sl_h(&p->h, "</figcaption></figure>\n");
+}
+
+/* The usual plots first, in the order in which a run is thought about; then all others by name. */
+static sl_status plots(page *p, sl_err *err)
+{
+    static const char *const FIRST[] = { "lm_loss", "sae_fvu", "sae_l0", "firing_rates", "latent_activations", "activation_distribution", NULL };
+    char dir[1100], **stem;
+    size_t n;
+    int shown = 0;
+    snprintf(dir, sizeof dir, "%s/plots", p->f.dir);
+    SL_TRY(list_plots(p->f.ctx, dir, &stem, &n, err));
+    sl_h(&p->h, n ? "<h2>Plots</h2>\n<div class=\"plots\">\n" : "<h2>Plots</h2>\n<p class=\"none\">There are none: plots/ holds no SVG picture (is gnuplot installed?).</p>\n<div>");
+    for (const char *const *f = FIRST; *f; f++)
+        for (size_t i = 0; i < n; i++)
+            if (stem[i] && strcmp(stem[i], *f) == 0) {
+                plot(p, dir, stem[i], shown++);
+                sl_free(p->f.ctx, stem[i]);
+                stem[i] = NULL;
+            }
+    for (size_t i = 0; i < n; i++) {
+        if (stem[i])
+            plot(p, dir, stem[i], shown++);
+        sl_free(p->f.ctx, stem[i]);
+    }
+    sl_h(&p->h, "</div>\n");
+    sl_free(p->f.ctx, stem);
+    return SL_OK;
+}
+
+/* ---- what unfolds ---- */
+
+static void all_figures(page *p)
+{
+    sl_html *h = &p->h;
+    const char *key;
+    json_t *list, *v;
+    size_t i;
+    if (json_object_size(p->f.lists) == 0)
+        return;
+    sl_h(h, "<details><summary>Every figure, every seed</summary><div class=\"wide\"><table><thead><tr><th>figure</th><th>mean</th><th>each seed</th></tr></thead><tbody>\n");
+    json_object_foreach(p->f.lists, key, list) {
+        sl_figure f = sl_facts_figure(&p->f, NULL, key);
+        f.has_floor = false;
+        f.reason = "null";
+        sl_h(h, "<tr><td>");
+        sl_h_text(h, key);
+        sl_h(h, "</td>");
+        cell(h, &f);
+        sl_h(h, "<td>");
+        json_array_foreach(list, i, v) {
+            sl_h(h, i ? ", " : "");
+            if (json_is_number(v))
+                sl_h_textf(h, "%.6g", json_number_value(v));
+            else
+                sl_h(h, "null");
+        }
+        sl_h(h, "</td></tr>\n");
+    }
+    sl_h(h, "</tbody></table></div></details>\n");
+}
+
+static void file_text(page *p, const char *name, const char *text)
+{
+    if (!text)
+        return;
+    sl_h(&p->h, "<details><summary>");
+    sl_h_text(&p->h, name);
+    sl_h(&p->h, "</summary><pre>");
+    sl_h_text(&p->h, text);
+    sl_h(&p->h, "</pre></details>\n");
+}
+
+static sl_status whole_page(page *p, sl_err *err)
+{
+    head(p);
+    main_figures(p);
+    warnings(p);
+    how(p);
+    SL_TRY(plots(p, err));
+    sl_h(&p->h, "<h2>Everything else</h2>\n");
+    all_figures(p);
+    file_text(p, "config.yaml", p->f.config_text);
+    file_text(p, "log.txt", p->f.log);
+    sl_h(&p->h, "<footer>Made by saelab from the files of this folder; final_info.json, all_results.json and results.jsonl hold the numbers.</footer>\n"
+                "</main></body></html>\n");
+    return p->h.st;
+}
+
+sl_status sl_report_run(sl_ctx *ctx, const char *run_dir, sl_err *err)
+{
+    char path[1100];
+    page p = { .h = { .err = err } };
+    if (snprintf(path, sizeof path, "%s/report.html", run_dir) >= (int)sizeof path - 32)
+        return sl_fail(err, SL_ARG, run_dir, "a shorter path", "the path is too long");
+    SL_TRY(sl_facts_read(ctx, run_dir, &p.f, err));
+    sl_status st = sl_atomic_open(ctx, path, &p.h.f, err);
+    if (st == SL_OK) {
+        st = whole_page(&p, err);
+        if (st == SL_OK)
+            st = sl_atomic_commit(p.h.f, err);
+        else
+            sl_atomic_abort(p.h.f);
+    }
+    sl_facts_release(&p.f);
+    return st;
+}
