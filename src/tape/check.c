@@ -107,6 +107,7 @@ struct sl_example {
     const sl_op *op;
     sl_ctx *ctx;
     int which;
+    bool again; /* every input also has another use, whose gradient arrives first: the operator must add to it */
     sl_rng rng;
     struct { void *data; sl_tensor x; bool checked; int32_t id; } in[MAX_INPUTS]; /* in the order of the example's calls */
     int n, next;
@@ -194,7 +195,11 @@ static sl_var example_scalar(sl_tape *t, void *user)
     for (int i = 0; i < value->n_dim && i < 3; i++)
         d[i] = value->dim[i];
     sl_tensor *w = next_normal(t, e, d[0], d[1], d[2]); /* the checked scalar is y . w */
-    return w ? sl_sum(t, sl_mul(t, y, sl_const(t, w))) : (sl_var){ 0 };
+    sl_var f = w ? sl_sum(t, sl_mul(t, y, sl_const(t, w))) : (sl_var){ 0 };
+    for (int i = 0; e->again && i < e->n; i++)
+        if (e->in[i].checked)
+            f = sl_add(t, f, sl_scale(t, sl_sum(t, (sl_var){ e->in[i].id }), .5)); /* ids are the same on both tapes */
+    return f;
 }
 
 static double *flipped(sl_ctx *ctx, const double *g, int64_t n)
@@ -214,7 +219,7 @@ static sl_status check_inputs(subject *s, sl_example *e, bool flip, sl_err *err)
         const sl_tensor *g = sl_grad(s->base, (sl_var){ e->in[i].id });
         double *neg = NULL;
         int64_t n = sl_numel(&e->in[i].x);
-        snprintf(name, sizeof name, "%s, example %d, input %d", e->op->name, e->which, ++input);
+        snprintf(name, sizeof name, "%s, example %d%s, input %d", e->op->name, e->which, e->again ? " again" : "", ++input);
         if (flip && input == 1 && g && !(neg = flipped(s->ctx, g->data, n)))
             return sl_fail(err, SL_MEM, name, NULL, "no memory for a gradient");
         sl_status st = check_array(s, name, e->in[i].data, neg ? neg : g ? g->data : NULL, n, 1, err);
@@ -228,8 +233,8 @@ sl_status sl_op_check(sl_ctx *ctx, const sl_op *op, uint64_t seed, bool flip, sl
 {
     *out = (sl_gradcheck){ 0 };
     sl_status st = SL_OK;
-    for (int which = 0; which < op->n_examples && st == SL_OK; which++) {
-        sl_example e = { .op = op, .ctx = ctx, .which = which, .rng = sl_rng_at(seed, SL_RNG_TEST, 0, (uint64_t)which) };
+    for (int run = 0; run < 2 * op->n_examples && st == SL_OK; run++) {
+        sl_example e = { .op = op, .ctx = ctx, .which = run / 2, .again = run % 2, .rng = sl_rng_at(seed, SL_RNG_TEST, 0, (uint64_t)run) };
         subject s = { .ctx = ctx, .build = example_scalar, .user = &e, .out = out };
         st = begin(&s, err);
         if (st == SL_OK)

@@ -125,7 +125,7 @@ static void attention_backward(sl_tape *t, sl_node *n)
 
 static sl_var attention_example(sl_tape *t, sl_example *e, int which)
 {
-    return sl_attention(t, sl_example_in(t, e, 2, 5, 12), 2, which ? .25 : 0);
+    return sl_attention(t, sl_example_in(t, e, 2, 5, 12), which ? 1 : 2, which ? .25 : 0);
 }
 
 const sl_op sl_op_attention = { "attention", 1, 1, attention_shape, attention_forward, attention_backward, 2, attention_example };

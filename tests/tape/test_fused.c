@@ -165,6 +165,23 @@ static void sparse_is_dense(void **state)
     close_pair(&p);
 }
 
+/* A code behind stop_grad is still a code: the decoder learns, the encoder does not. */
+static void a_stopped_code_is_a_code(void **state)
+{
+    (void)state;
+    pair p;
+    sl_err err;
+    open_pair(&p);
+    int x = input(&p, 5, 6), We = input(&p, 8, 6), be = input(&p, 0, 8), Wd = input(&p, 8, 6);
+    sl_code z = sl_encode_topk(p.t[0], p.in[0][x], p.in[0][We], p.in[0][be], 3);
+    sl_code stopped = { sl_stop_grad(p.t[0], z.v) };
+    assert_ptr_equal(sl_code_csr(p.t[0], stopped), sl_code_csr(p.t[0], z));
+    sl_assert_ok(sl_tape_backward(p.t[0], sl_sum(p.t[0], sl_sparse_decode(p.t[0], stopped, p.in[0][Wd], (sl_var){ 0 })), &err));
+    assert_non_null(sl_grad(p.t[0], p.in[0][Wd]));
+    assert_null(sl_grad(p.t[0], p.in[0][We]));
+    close_pair(&p);
+}
+
 /* AuxK: skipped features never fire, and the sum of the values has a gradient although rows are not full. */
 static void codes_among_few(void **state)
 {
@@ -201,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_is_product_bias_activation), cmocka_unit_test(head_xent_is_product_and_xent),
         cmocka_unit_test(no_target_counts), cmocka_unit_test(sparse_is_dense), cmocka_unit_test(codes_among_few),
+        cmocka_unit_test(a_stopped_code_is_a_code),
     };
     return cmocka_run_group_tests_name("tape_fused", tests, NULL, NULL);
 }

@@ -274,6 +274,66 @@ static void muon_by_hand(void **state)
     close_set(&s);
 }
 
+/* X <- 3.4445 X - 4.7750 (X X^T) X + 2.0315 (X X^T)^2 X, five times from u / |u|, by plain loops; u [rows, cols] in place. */
+static void orthogonalise(double *u, int rows, int cols)
+{
+    double norm = 0, A[16 * 16], next[16 * 16];
+    for (int i = 0; i < rows * cols; i++)
+        norm += u[i] * u[i];
+    for (int i = 0; i < rows * cols; i++)
+        u[i] /= sqrt(norm) + 1e-7;
+    for (int step = 0; step < 5; step++) {
+        for (int i = 0; i < rows * rows; i++) {
+            A[i] = 0;
+            for (int k = 0; k < cols; k++)
+                A[i] += u[i / rows * cols + k] * u[i % rows * cols + k];
+        }
+        for (int i = 0; i < rows * cols; i++) {
+            next[i] = 3.4445 * u[i];
+            for (int k = 0; k < rows; k++) {
+                double square = 0;
+                for (int j = 0; j < rows; j++)
+                    square += A[i / cols * rows + j] * A[j * rows + k];
+                next[i] += (-4.7750 * A[i / cols * rows + k] + 2.0315 * square) * u[k * cols + i % cols];
+            }
+        }
+        memcpy(u, next, (size_t)(rows * cols) * sizeof *u);
+    }
+}
+
+/* Two steps of a wide, a tall and a stacked q, k, v matrix against plain loops (X X^T whichever side is shorter). */
+static void muon_against_plain_loops(void **state)
+{
+    (void)state;
+    static const struct { int rows, cols, blocks; } cases[] = { { 5, 12, 1 }, { 12, 5, 1 }, { 12, 4, 3 } };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        set s;
+        sl_err err;
+        open_set(&s);
+        int rows = cases[c].rows / cases[c].blocks, cols = cases[c].cols, n = cases[c].rows * cols;
+        sl_param *w = sl_params_add(s.ps, SL_PARAM_MATRIX, "w", 2, (int64_t)cases[c].rows, (int64_t)cols);
+        sl_assert_ok(sl_params_build(s.ps, true, &err));
+        sl_optim o = { .kind = SL_OPTIM_MUON, .muon_lr = .1, .muon_momentum = .95 };
+        double m[64] = { 0 }, u[64], want[64] = { 0 };
+        for (int t = 0; t < 2; t++) {
+            sl_rng r = sl_rng_at(6, SL_RNG_TEST, c, (uint64_t)t);
+            for (int i = 0; i < n; i++) {
+                grad(w)[i] = sl_rng_normal(&r);
+                m[i] = .95 * m[i] + grad(w)[i];
+                u[i] = grad(w)[i] + .95 * m[i];
+            }
+            sl_assert_ok(sl_optim_step(&o, s.ps, NULL, &err));
+            for (int b = 0; b < n; b += rows * cols) {
+                orthogonalise(u + b, rows, cols);
+                for (int i = b; i < b + rows * cols; i++)
+                    want[i] -= .1 * sqrt(fmax(1, (double)rows / cols)) * u[i];
+            }
+            sl_assert_close_f64("w", value(w), want, n, 1e-12, 0);
+        }
+        close_set(&s);
+    }
+}
+
 /* ---- schedules ---- */
 
 static void schedules(void **state)
@@ -308,7 +368,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters), cmocka_unit_test(initial_values), cmocka_unit_test(adamw_by_hand), cmocka_unit_test(clipping),
         cmocka_unit_test(unit_rows), cmocka_unit_test(non_finite_gradients_stop_everything),
-        cmocka_unit_test(muon_orthogonalises), cmocka_unit_test(muon_by_hand), cmocka_unit_test(schedules),
+        cmocka_unit_test(muon_orthogonalises), cmocka_unit_test(muon_by_hand),
+        cmocka_unit_test(muon_against_plain_loops), cmocka_unit_test(schedules),
     };
     return cmocka_run_group_tests_name("tape_optim", tests, NULL, NULL);
 }

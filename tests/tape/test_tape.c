@@ -111,6 +111,10 @@ static void inner_gradients_are_recycled(void **state)
     sl_assert_ok(sl_tape_backward(f.t, loss, &err));
     assert_in_range(free_buffers(f.t), 1, 4);
     assert_null(sl_grad(f.t, h)); /* only leaves keep theirs */
+    int64_t before = sl_alloc_count(f.ctx); /* every buffer came back: further passes need no memory */
+    for (int i = 0; i < 500; i++)
+        sl_assert_ok(sl_tape_backward(f.t, loss, &err));
+    assert_int_equal(sl_alloc_count(f.ctx), before);
     close_tape(&f);
 }
 
@@ -141,6 +145,8 @@ static void stop_replace_freeze(void **state)
     sl_assert_close_f64("dw", w->grad.data, one, 2, 0, 0);
     sl_assert_close_f64("dc", c->grad.data, none, 2, 0, 0);
     assert_ptr_equal(sl_grad(f.t, vw), &w->grad);
+    double expected = sl_scalar(f.t, loss); /* scalars are passed on with their f64 value */
+    assert_true(sl_scalar(f.t, sl_stop_grad(f.t, loss)) == expected && sl_scalar(f.t, sl_replace(f.t, sl_sum(f.t, vx), loss)) == expected);
     sl_params_free(ps);
     close_tape(&f);
 }
@@ -236,6 +242,12 @@ static sl_var bad_linear(bad *b) { return sl_linear(b->t, b->m34, b->m45, (sl_va
 static sl_var bad_bias(bad *b) { return sl_linear(b->t, b->m34, b->m34, b->v4, SL_ACT_NONE); }
 static sl_var bad_missing(bad *b) { return sl_add(b->t, b->v3, (sl_var){ 0 }); }
 static sl_var bad_act(bad *b) { return sl_activation(b->t, b->s, SL_ACT_RELU); }
+static sl_var bad_matmul_vector(bad *b) { return sl_matmul(b->t, b->m34, b->v4, true); }
+static sl_var bad_matmul_scalar(bad *b) { return sl_matmul(b->t, b->s, b->m34, true); }
+static sl_var bad_linear_vector(bad *b) { return sl_linear(b->t, b->m34, b->v4, (sl_var){ 0 }, SL_ACT_NONE); }
+static sl_var bad_attention_flat(bad *b) { return sl_attention(b->t, b->m34, 1, 0); }
+static sl_var bad_heads(bad *b) { return sl_rotary(b->t, b->qkv, 0, 1e4); }
+static sl_var bad_attention_all(bad *b) { return sl_attention(b->t, b->qkv, 1, 1); }
 static sl_var bad_dropout(bad *b) { return sl_dropout(b->t, b->v3, 1); }
 static sl_var bad_norm(bad *b) { return sl_layernorm(b->t, b->m34, b->v3, (sl_var){ 0 }); }
 static sl_var bad_rms(bad *b) { return sl_rmsnorm(b->t, b->s, (sl_var){ 0 }); }
@@ -274,6 +286,12 @@ static const struct { sl_var (*call)(bad *); sl_status code; const char *line; }
     { bad_bias, SL_SHAPE, "linear: W is [3, 4], b is [4] (expected W [N, K] and b [N])" },
     { bad_missing, SL_ARG, "add: input 2 is missing" },
     { bad_act, SL_SHAPE, "activation: x is [] (expected at least one dimension)" },
+    { bad_matmul_vector, SL_SHAPE, "matmul: a is [3, 4], b is [4] (expected a [.., K] and b [N, K])" },
+    { bad_matmul_scalar, SL_SHAPE, "matmul: a is [], b is [3, 4]" },
+    { bad_linear_vector, SL_SHAPE, "linear: x is [3, 4], W is [4]" },
+    { bad_attention_flat, SL_SHAPE, "attention: qkv is [3, 4] with n_head 1" },
+    { bad_heads, SL_SHAPE, "rotary: qkv is [1, 2, 9] with n_head 0 (expected [B, T, 3C], C a multiple of 2 n_head)" },
+    { bad_attention_all, SL_ARG, "attention: dropout p is 1 (expected 0 <= p < 1)" },
     { bad_dropout, SL_ARG, "dropout: p is 1 (expected 0 <= p < 1)" },
     { bad_norm, SL_SHAPE, "layernorm: x is [3, 4], gain is [3] (expected x [.., D], gain and bias [D])" },
     { bad_rms, SL_SHAPE, "rmsnorm: x is [] (expected [.., D])" },
