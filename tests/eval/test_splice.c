@@ -1,0 +1,191 @@
+/* Splicing into a tiny GPT: identity changes nothing, zeros do, and the losses are those of the documents taken one by one. */
+#include "support.h"
+
+#include "lm/gpt.h"
+#include "sae/variant.h"
+
+#include <math.h>
+#include <saelab/eval.h>
+#include <saelab/rng.h>
+#include <string.h>
+
+enum { V = 20, C = 12, T = 8, N_IDS = 200, N_DOCS = 6 };
+
+typedef struct lab { sl_ctx *ctx; sl_lm *lm; sl_corpus corpus; int32_t ids[N_IDS]; int64_t doc[N_DOCS + 1]; } lab;
+
+static void start(lab *l)
+{
+    sl_err err;
+    memset(l, 0, sizeof *l);
+    l->ctx = sl_test_ctx(2);
+    sl_lm_config c = { .n_layer = 2, .n_head = 2, .n_embd = C, .block_size = T, .vocab_size = V, .bias = true, .tie_head = true };
+    sl_assert_ok(sl_lm_new(l->ctx, &c, 3, &l->lm, &err));
+    for (int i = 0; i < sl_params_count(l->lm->ps); i++) { /* far from its small first weights, so that the stream matters */
+        sl_param *p = sl_params_at(l->lm->ps, i);
+        if (p->value.n_dim == 2)
+            sl_param_normal(l->lm->ps, p, 5, .4);
+    }
+    sl_rng g = sl_rng_at(1, SL_RNG_TEST, 2, 3);
+    for (int i = 0; i < N_IDS; i++)
+        l->ids[i] = (int32_t)sl_rng_below(&g, V);
+    const int64_t doc[] = { 0, 17, 18, 27, 60, 62, N_IDS }; /* whole windows, one token, a window exactly, a short rest, two tokens */
+    memcpy(l->doc, doc, sizeof doc);
+    l->corpus = (sl_corpus){ .ids = l->ids, .n = N_IDS, .doc = l->doc, .n_docs = N_DOCS };
+}
+
+static void end(lab *l)
+{
+    sl_lm_free(l->lm);
+    sl_ctx_free(l->ctx);
+}
+
+static double value(const sl_metrics *m, const char *name)
+{
+    const sl_metric *v = sl_metrics_get(m, name);
+    if (!v || v->is_null)
+        fail_msg("%s is %s", name, v ? v->reason : "missing");
+    return v->value;
+}
+
+/* Mean loss over documents [first, end), windows of exact length one by one, without padding. */
+static double plain_loss(lab *l, int64_t first, int64_t last, int64_t *n)
+{
+    sl_err err;
+    sl_tape *t;
+    double sum = 0;
+    sl_assert_ok(sl_tape_new(l->ctx, SL_F32, &t, &err));
+    *n = 0;
+    for (int64_t d = first; d < last; d++)
+        for (int64_t at = l->doc[d]; at + 1 < l->doc[d + 1]; at += T) {
+            int64_t len = l->doc[d + 1] - 1 - at < T ? l->doc[d + 1] - 1 - at : T;
+            sl_tensor ids = sl_tensor_of(SL_I32, l->ids + at, 2, (int64_t)1, len), next = sl_tensor_of(SL_I32, l->ids + at + 1, 2, (int64_t)1, len);
+            sl_tape_reset(t);
+            sum += sl_scalar(t, sl_gpt_loss(t, l->lm, &ids, &next, NULL)) * (double)len;
+            *n += len;
+            sl_assert_ok(sl_tape_status(t, &err));
+        }
+    sl_tape_free(t);
+    return sum / (double)*n;
+}
+
+static void identity_changes_nothing(void **state)
+{
+    (void)state;
+    lab l;
+    sl_err err;
+    start(&l);
+    const char *const hooks[] = { "blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post", "blocks.0.hook_mlp_out" };
+    for (int i = 0; i < 4; i++) {
+        sl_metrics m = { 0 };
+        int64_t n;
+        sl_assert_ok(sl_eval_splice(l.ctx, l.lm, NULL, hooks[i], &l.corpus, 0, N_DOCS, 0, &m, &err));
+        double plain = plain_loss(&l, 0, N_DOCS, &n);
+        assert_int_equal(sl_metrics_get(&m, "ce_orig")->n, n);
+        assert_true(fabs(value(&m, "ce_orig") - plain) < 1e-6);
+        assert_true(fabs(value(&m, "ce_delta")) <= 1e-5);
+        assert_true(fabs(value(&m, "ce_zero") - plain) > 1e-3);
+        sl_metrics_release(l.ctx, &m);
+    }
+    end(&l);
+}
+
+/* z = ReLU((x, -x)), x^ = z+ - z-: a perfect SAE of 2 C latents; then with one direction lost. */
+static sl_sae *perfect(sl_ctx *ctx)
+{
+    sl_err err;
+    sl_sae *s;
+    sl_assert_ok(sl_sae_new(ctx, "standard", C, 2 * C, NULL, 0, &s, &err));
+    float *enc = s->W_enc->value.data, *dec = s->W_dec->value.data;
+    memset(enc, 0, 2 * C * C * sizeof *enc);
+    for (int j = 0; j < C; j++) {
+        enc[j * C + j] = 1;
+        enc[(C + j) * C + j] = -1;
+    }
+    memcpy(dec, enc, 2 * C * C * sizeof *dec);
+    sl_param_touch(s->W_enc);
+    sl_param_touch(s->W_dec);
+    return s;
+}
+
+static void perfect_and_damaged(void **state)
+{
+    (void)state;
+    lab l;
+    sl_err err;
+    start(&l);
+    sl_sae *s = perfect(l.ctx);
+    sl_metrics m = { 0 };
+    sl_assert_ok(sl_eval_splice(l.ctx, l.lm, s, "blocks.1.hook_resid_pre", &l.corpus, 0, N_DOCS, 0, &m, &err));
+    assert_true(fabs(value(&m, "ce_delta")) <= 1e-5);
+    double score = value(&m, "ce_orig") < value(&m, "ce_zero") ? value(&m, "ce_loss_score") : 1;
+    assert_true(fabs(score - 1) < 1e-3);
+    memset((float *)s->W_dec->value.data, 0, 3 * C * sizeof(float));
+    sl_param_touch(s->W_dec);
+    sl_assert_ok(sl_eval_splice(l.ctx, l.lm, s, "blocks.1.hook_resid_pre", &l.corpus, 0, N_DOCS, 0, &m, &err));
+    double orig = value(&m, "ce_orig"), sae = value(&m, "ce_sae");
+    assert_true(fabs(sae - orig) > 1e-3);
+    const struct { const char *name; double value; } same[] = {
+        { "ce_delta", sae - orig }, { "transformer_loss", orig }, { "transformer_perplexity", exp(orig) }, { "downstream_loss_original", orig },
+        { "downstream_loss_reconstructed", sae }, { "downstream_loss_delta_absolute", sae - orig }, { "downstream_loss_delta_percent", 100 * (sae - orig) / orig },
+    };
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        assert_true(value(&m, same[i].name) == same[i].value);
+    const sl_metric *v = sl_metrics_get(&m, "ce_loss_score");
+    double zeroed = value(&m, "ce_zero");
+    assert_true(zeroed > orig ? v->value == (zeroed - sae) / (zeroed - orig) : v->is_null);
+    sl_metrics_release(l.ctx, &m);
+    sl_sae_free(s);
+    end(&l);
+}
+
+static void ranges(void **state)
+{
+    (void)state;
+    lab l;
+    sl_err err;
+    start(&l);
+    sl_metrics m = { 0 };
+    int64_t n;
+    double plain = plain_loss(&l, 2, 4, &n);
+    sl_assert_ok(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 2, 4, 0, &m, &err));
+    assert_true(fabs(value(&m, "ce_orig") - plain) < 1e-6 && sl_metrics_get(&m, "ce_orig")->n == n);
+    sl_assert_ok(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 0, N_DOCS, 9, &m, &err));
+    assert_int_equal(sl_metrics_get(&m, "ce_orig")->n, 16); /* whole windows until 9 tokens are reached */
+    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 1, 2, 0, &m, &err), SL_DATA, "nothing to score");
+    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 0, N_DOCS + 1, 0, &m, &err), SL_ARG, "0 to 7 of 6");
+    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.2.hook_resid_pre", &l.corpus, 0, 1, 0, &m, &err), SL_ARG, "blocks.2");
+    sl_sae *s;
+    sl_assert_ok(sl_sae_new(l.ctx, "standard", C + 1, 4, NULL, 0, &s, &err));
+    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, s, "blocks.0.hook_resid_pre", &l.corpus, 0, 1, 0, &m, &err), SL_SHAPE, "d_in 13");
+    sl_sae_free(s);
+    l.ids[5] = V;
+    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 0, 1, 0, &m, &err), SL_DATA, "");
+    sl_metrics_release(l.ctx, &m);
+    end(&l);
+}
+
+/* A stream that is not finite stops with the SAE's message, and no metric is put. */
+static void not_finite(void **state)
+{
+    (void)state;
+    lab l;
+    sl_err err;
+    start(&l);
+    sl_sae *s = perfect(l.ctx);
+    ((float *)l.lm->wte->value.data)[l.ids[0] * C] = INFINITY;
+    sl_param_touch(l.lm->wte);
+    sl_metrics m = { 0 };
+    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, s, "blocks.0.hook_resid_pre", &l.corpus, 0, 1, 0, &m, &err), SL_NUMERIC, "row 0, column 0 is inf");
+    assert_int_equal(m.n, 0);
+    sl_metrics_release(l.ctx, &m);
+    sl_sae_free(s);
+    end(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(identity_changes_nothing), cmocka_unit_test(perfect_and_damaged), cmocka_unit_test(ranges), cmocka_unit_test(not_finite),
+    };
+    return cmocka_run_group_tests_name("eval_splice", tests, NULL, NULL);
+}
