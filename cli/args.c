@@ -66,15 +66,28 @@ bool args_given(const cli *c, const char *option)
 
 static void *at(void *base, size_t offset) { return (char *)base + offset; }
 
+/* The variant of a command that has none named: the default of its option. */
+static const char *default_variant(const command *k)
+{
+    for (const opt_group *g = k->groups; g && g->title; g++) {
+        const sl_opt *o = g->table ? sl_opts_find(g->table, "variant") : NULL;
+        if (o)
+            return o->def_str;
+    }
+    return NULL;
+}
+
 sl_status args_groups(cli *c, const char *variant, sl_err *err)
 {
     int n = 0;
+    if (!variant)
+        variant = default_variant(c->cmd);
     for (const opt_group *g = c->cmd->groups; g && g->title; g++) {
         const sl_opt *table = g->table;
         if (!table) {
-            const sl_variant_info *v = variant ? sl_variant_find(variant) : sl_variant_at(0);
+            const sl_variant_info *v = sl_variant_find(variant ? variant : "");
             if (!v)
-                return sl_fail(err, SL_ARG, "--variant", "a name of `saelab sae variants`", "there is no variant '%s'", variant);
+                return sl_fail(err, SL_ARG, "--variant", "a name of `saelab sae variants`", "there is no variant '%s'", variant ? variant : "");
             if (v->opts_size > VARIANT_BYTES)
                 return sl_fail(err, SL_MEM, variant, NULL, "its options need %zu bytes", v->opts_size);
             table = v->opts;

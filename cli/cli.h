@@ -87,7 +87,7 @@ void args_release(cli *c);
 bool args_given(const cli *c, const char *option); /* was it on the command line? */
 /* --json, -q and --help have to work before the rest is understood: is this bare flag there? */
 bool args_has(int argc, const char **argv, const char *long_name, char short_name);
-/* Fills c->group and sets every field to its default; variant NULL: the first one. Needs c->cmd and c->cfg. SL_ARG: no such variant. */
+/* Fills c->group and sets every field to its default; variant NULL: the default one. Needs c->cmd and c->cfg. SL_ARG: no such variant. */
 sl_status args_groups(cli *c, const char *variant, sl_err *err);
 
 /* ---- config.c ---- */
@@ -127,8 +127,8 @@ bool ui_colour(FILE *f);     /* a terminal, and NO_COLOR is not set */
 /* Text for stdout; silent with --json. */
 void say(const cli *c, const char *fmt, ...) SL_PRINTF(2, 3);
 void next_step(cli *c, const char *fmt, ...) SL_PRINTF(2, 3);
-/* A table with aligned columns: rows of n_cols texts; the first is the heading; numbers (digits first) go to the right. */
-void say_table(const cli *c, int n_rows, int n_cols, const char *const *cells);
+/* A table with aligned columns, n_rows rows of n_cols texts. With a heading (the first row), columns of numbers go to the right. */
+void say_table(const cli *c, bool heading, int n_rows, int n_cols, const char *const *cells);
 /* "1,234,567", "4.4 MB", "1:02:03" */
 const char *text_count(char out[32], int64_t n);
 const char *text_bytes(char out[32], int64_t n);

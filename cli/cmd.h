@@ -25,6 +25,10 @@ extern const char *const SPLITS[]; /* train|val|test|all */
 sl_status corpus_open(cli *c, const char *text, const char *dataset, sl_tok_kind kind, sl_tok *tok, sl_corpus *out, sl_err *err);
 void split_tokens(const sl_corpus *corpus, split s, int64_t *begin, int64_t *end);
 void split_docs(const sl_corpus *corpus, split s, int64_t *first, int64_t *end);
+/* The end of a training command: dir/result.json keeps c->result, and the checkpoints, which are larger than the model, go. */
+sl_status training_done(cli *c, const char *dir, sl_err *err);
+/* Is dir, claimed again, finished? Then its result.json is the result once more. */
+bool training_was_done(cli *c, const char *dir);
 /* Activations of a model on part of a text, for `acts capture` and `sae train --lm` (cmd_acts.c). */
 typedef struct capture { const char *lm, *text, *dataset; split part; int64_t tokens; bool drop_first; sl_acts_opts store; } capture;
 /* Captures each hook into dir, or with several hooks into dir/HOOK. text and dataset NULL: what the model was trained on. */

@@ -11,10 +11,11 @@ static const sl_dtype DTYPE_OF[] = { SL_F32, SL_F16, SL_BF16 };
 sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err)
 {
     sl_act_source *s;
-    char b[2][32], scale[32];
+    char b[2][32], scale[32], print[32];
     SL_TRY(sl_acts_open(c->ctx, dir, verify, &s, err));
     const sl_act_info *i = &s->info;
     snprintf(scale, sizeof scale, "%.6g", i->scale);
+    snprintf(print, sizeof print, "%.16s", i->data_hash);
     const char *rows_are = i->n_labels > 0 ? "labelled" : i->has_tokens ? "tokens with document and position" : "without tokens";
     const char *cells[] = {
         "rows", text_count(b[0], i->n_rows), rows_are,
@@ -23,10 +24,10 @@ sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err)
         "model", i->model, "",
         "dataset", i->dataset, "",
         "scale", scale, "mean of |(x - mean) scale|^2 is d_in",
-        "fingerprint", i->data_hash, verify ? "checksums verified" : "",
+        "fingerprint", print, verify ? "checksums verified" : "",
     };
     say(c, "%s\n", dir);
-    say_table(c, 7, 3, cells);
+    say_table(c, false, 7, 3, cells);
     if (!c->result)
         c->result = json_array();
     json_array_append_new(c->result, json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:o, s:b, s:I, s:b}", "acts", dir, "n_rows", (json_int_t)i->n_rows, "d_in",

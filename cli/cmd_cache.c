@@ -35,7 +35,7 @@ static sl_status list(cli *c, sl_err *err)
                                                                                (json_int_t)e[i].used));
     }
     if (n > 0 && cells && text)
-        say_table(c, n + 1, COLS, cells);
+        say_table(c, true, n + 1, COLS, cells);
     say(c, "%d stages, %s in %s\n", n, text_bytes(total, bytes), sl_ctx_cache_dir(c->ctx));
     json_object_set_new(c->result, "bytes", json_integer((json_int_t)bytes));
     next_step(c, "saelab cache prune --keep 1");

@@ -30,7 +30,7 @@ static sl_status list(cli *c, sl_err *err)
         json_array_append_new(c->result, json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s?}", "name", d->name, "what", d->what, "bytes", (json_int_t)d->bytes,
                                                    "state", row[2], "path", path[0] ? path : NULL, "licence", d->licence));
     }
-    say_table(c, n + 1, COLS, cells);
+    say_table(c, true, n + 1, COLS, cells);
     next_step(c, "saelab lm train -o my_lm --dataset %s", sl_datasets[0].name);
     return SL_OK;
 }

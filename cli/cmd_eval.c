@@ -86,7 +86,7 @@ static json_t *report(const cli *c, const char *sae, const sl_metrics *m)
         json_object_set_new(metrics, k->name, metric_json(k));
     }
     say(c, "%s\n", sae);
-    say_table(c, rows_shown + 1, COLS, cells);
+    say_table(c, true, rows_shown + 1, COLS, cells);
     return json_pack("{s:s, s:o}", "sae", sae, "metrics", metrics);
 }
 

@@ -68,13 +68,12 @@ static void train_report(cli *c, const train_cfg *t, const sl_corpus *corpus, co
         "tokens/s", speed, "",
     };
     say(c, "%s\n", t->out_dir);
-    say_table(c, 7, 3, cells);
+    say_table(c, false, 7, 3, cells);
     c->result = json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "model", t->out_dir, "dataset", corpus->name, "data_sha256",
                           corpus->sha256, "vocab_size", (int)sl_tok_vocab(corpus->tok), "n_params", (json_int_t)sl_lm_n_params(m, false), "iters",
                           (json_int_t)r->iters, "tokens", (json_int_t)r->tokens, "final_train_loss", json_real_or_null(r->final_train_loss), "best_val_loss",
                           json_real_or_null(r->best_val_loss), "total_train_time", json_real_or_null(r->total_train_time), "tokens_per_second",
                           json_real_or_null(per_s));
-    next_step(c, "saelab lm sample %s", t->out_dir);
 }
 
 static sl_status train(cli *c, sl_err *err)
@@ -98,11 +97,15 @@ static sl_status train(cli *c, sl_err *err)
         SL_GO(sl_fail(err, SL_ARG, "--vocab-size", "0, or at least the tokenizer's", "the tokenizer has %lld tokens", (long long)vocab));
     SL_GO(sl_lm_new(c->ctx, &cfg, (uint64_t)t->train.seed, &m, err));
     SL_GO(config_claim(c, t->out_dir, &again, err));
+    next_step(c, "saelab lm sample %s", t->out_dir);
+    if (again && training_was_done(c, t->out_dir))
+        goto done;
     if (again)
         sl_log(c->ctx, SL_LOG_INFO, "%s: going on with the run that is there", t->out_dir);
     SL_GO(sl_lm_train(m, &corpus, &t->train, t->out_dir, &r, err));
     SL_GO(sl_lm_save(m, corpus.tok, t->out_dir, err));
     train_report(c, t, &corpus, m, &r);
+    st = training_done(c, t->out_dir, err);
 done:
     sl_free(c->ctx, r.curve);
     sl_lm_free(m);
@@ -140,7 +143,7 @@ static sl_status presets(cli *c, sl_err *err)
                                                    (json_int_t)p->lm.n_layer, "n_head", (json_int_t)p->lm.n_head, "n_embd", (json_int_t)p->lm.n_embd,
                                                    "block_size", (json_int_t)p->lm.block_size));
     }
-    say_table(c, n + 1, COLS, cells);
+    say_table(c, true, n + 1, COLS, cells);
     next_step(c, "saelab lm train -o my_lm --preset %s", sl_lm_presets[0].name);
     return SL_OK;
 }
@@ -172,6 +175,7 @@ static sl_status score(cli *c, sl_lm *m, const int32_t *ids, int64_t n, scored *
     *out = (scored){ 0 };
     if (windows < 1)
         return sl_fail(err, SL_DATA, "text", "a longer text", "%lld tokens are less than one window of %lld", (long long)n, (long long)window + 1);
+    sl_progress(c->ctx, "score", 0, (double)(windows * window), "tokens", NULL);
     for (int64_t b = 0; b < n_blocks; b++) {
         int64_t first = b * windows / n_blocks, last = (b + 1) * windows / n_blocks;
         SL_TRY(sl_lm_eval(m, ids + first * window, (last - first) * window + 1, &mean[b], &got, err));
@@ -210,7 +214,7 @@ static void eval_report(cli *c, const char *text, const char *part, const scored
     snprintf(v[3], sizeof v[3], "%.4f", exp(s->loss));
     const char *cells[] = { "METRIC", "VALUE", "95%", "WITHOUT CONTEXT", "loss", v[0], v[1], v[2], "perplexity", v[3], "", "" };
     say(c, "%s, %s: %s tokens, nats/token\n", text, part, text_count(count, s->n));
-    say_table(c, 3, 4, cells);
+    say_table(c, true, 3, 4, cells);
     c->result = json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "dataset", text, "split", part, "n_tokens", (json_int_t)s->n, "loss",
                           json_real_or_null(s->loss), "stderr", s->blocks.has_se ? json_real_or_null(s->blocks.se) : json_null(), "half_width_95",
                           json_real_or_null(half), "perplexity", json_real_or_null(exp(s->loss)), "floor_unigram", json_real_or_null(floor));
@@ -350,7 +354,7 @@ static sl_status info(cli *c, sl_err *err)
     }
     const char *more[] = { "parameters", text_count(b[0], sl_lm_n_params(m, false)), "with positions", text_count(b[1], sl_lm_n_params(m, true)) };
     memcpy(cells + 2 * n, more, sizeof more);
-    say_table(c, n + 2, 2, cells);
+    say_table(c, false, n + 2, 2, cells);
     say(c, "hooks: blocks.0 .. blocks.%lld, each .hook_resid_pre, .hook_resid_post, .hook_mlp_out; d_in %lld\n", (long long)cfg->n_layer - 1,
         (long long)cfg->n_embd);
     next_step(c, "saelab acts capture --lm %s --hook blocks.%lld.hook_resid_pre -o my_acts", c->args[0], (long long)cfg->n_layer / 2);

@@ -97,22 +97,30 @@ static sl_status check_source(cli *c, train_cfg *t, sl_err *err)
     return free_space(t->out_dir ? t->out_dir : ".", bytes, err);
 }
 
-/* What the command would need; the time is that of a few real steps. */
-static sl_status dry_run(cli *c, const train_cfg *t, sl_act_source *acts, int64_t d_sae, sl_err *err)
+/* Seconds of a training of `steps` steps that leaves nothing behind. */
+static sl_status time_steps(cli *c, const train_cfg *t, sl_act_source *acts, int64_t d_sae, int64_t steps, double *seconds, sl_err *err)
 {
-    enum { STEPS = 5 };
     sl_sae *s;
     sl_sae_result r = { 0 };
     sl_sae_train_config few = t->train;
-    char b[3][32];
-    few.steps = STEPS;
+    few.steps = steps;
     SL_TRY(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, d_sae, t->variant, (uint64_t)t->train.seed, &s, err));
     sl_status st = sl_sae_train(s, acts, &few, NULL, &r, err);
+    *seconds = r.seconds;
     sl_sae_free(s);
     sl_free(c->ctx, r.curve);
-    if (st != SL_OK)
-        return st;
-    double seconds = r.seconds / STEPS * (double)t->train.steps;
+    return st;
+}
+
+/* What the command would need; the time is that of a few real steps, without what only the first ones cost. */
+static sl_status dry_run(cli *c, const train_cfg *t, sl_act_source *acts, int64_t d_sae, sl_err *err)
+{
+    enum { FEW = 2, MORE = 12 };
+    double few, more;
+    char b[3][32];
+    SL_TRY(time_steps(c, t, acts, d_sae, FEW, &few, err));
+    SL_TRY(time_steps(c, t, acts, d_sae, MORE, &more, err));
+    double seconds = few + (more > few ? more - few : 0) / (MORE - FEW) * (double)t->train.steps;
     int64_t memory = memory_need(acts->info.d_in, d_sae, t->train.batch), disk = 4 * 2 * acts->info.d_in * d_sae * (1 + 2 * 3);
     say(c, "time    about %s for %s steps\nmemory  %s\n", text_time(b[0], seconds), text_count(b[1], t->train.steps), text_bytes(b[2], memory));
     say(c, "disk    %s with two checkpoints\n", text_bytes(b[0], disk));
@@ -137,13 +145,12 @@ static void train_report(cli *c, const train_cfg *t, const sl_sae_info *about, c
         "rows/s", text_count(b[2], (int64_t)per_s), "",
     };
     say(c, "%s\n", t->out_dir);
-    say_table(c, 7, 3, cells);
+    say_table(c, false, 7, 3, cells);
     c->result = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "sae", t->out_dir, "variant", about->variant, "d_in",
                           (json_int_t)about->d_in, "d_sae", (json_int_t)about->d_sae, "steps", (json_int_t)r->last.step, "rows",
                           (json_int_t)r->last.samples, "loss", json_real_or_null(r->last.loss), "fvu", json_real_or_null(r->last.fvu), "l0",
                           json_real_or_null(r->last.l0), "dead", json_real_or_null(r->last.dead), "seconds", json_real_or_null(r->seconds),
                           "rows_per_second", json_real_or_null(per_s));
-    next_step(c, "saelab sae eval %s%s", t->out_dir, t->lm ? "" : " --acts HELD_OUT_STORE");
 }
 
 static sl_status train_on(cli *c, train_cfg *t, sl_act_source *acts, sl_err *err)
@@ -159,10 +166,14 @@ static sl_status train_on(cli *c, train_cfg *t, sl_act_source *acts, sl_err *err
     SL_GO(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, d_sae, t->variant, (uint64_t)t->train.seed, &s, err));
     if (t->acts) /* with --lm the folder is ours already */
         SL_GO(config_claim(c, t->out_dir, &again, err));
+    next_step(c, "saelab sae eval %s%s", t->out_dir, t->lm ? "" : " --acts HELD_OUT_STORE");
+    if ((again || t->lm) && training_was_done(c, t->out_dir))
+        goto done;
     SL_GO(sl_sae_train(s, acts, &t->train, t->out_dir, &r, err));
     SL_GO(sl_sae_save(s, t->out_dir, err));
     sl_sae_info about = sl_sae_about(s);
     train_report(c, t, &about, &r);
+    st = training_done(c, t->out_dir, err);
 done:
     sl_free(c->ctx, r.curve);
     sl_sae_free(s);
@@ -224,7 +235,7 @@ static sl_status info(cli *c, sl_err *err)
         json_object_set_new(options, o->name, option_json(o, sl_sae_options(s)));
     }
     json_object_set_new(c->result, "options", options);
-    say_table(c, n, 2, cells);
+    say_table(c, false, n, 2, cells);
     next_step(c, "saelab sae eval %s --acts HELD_OUT_STORE", c->args[0]);
     sl_sae_free(s);
     return SL_OK;

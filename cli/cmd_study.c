@@ -213,7 +213,7 @@ static void lm_table(const cli *c, json_t *info)
         cells[3 * i + 1] = cell(info, keys[i], v[i]);
         cells[3 * i + 2] = units[i];
     }
-    say_table(c, 4, 3, cells);
+    say_table(c, false, 4, 3, cells);
 }
 
 static void arms_table(const cli *c, json_t *info)
@@ -236,7 +236,7 @@ static void arms_table(const cli *c, json_t *info)
     }
     if (n > 0) {
         say(c, "\n");
-        say_table(c, ROWS + 1, n + 1, cells);
+        say_table(c, true, ROWS + 1, n + 1, cells);
     }
 }
 

@@ -1,9 +1,11 @@
 /* What several commands do: texts, splits, what a folder was made from. */
 #include "cmd.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 const char *const SPLITS[] = { "train", "val", "test", "all", NULL };
 
@@ -17,7 +19,13 @@ sl_status corpus_open(cli *c, const char *text, const char *dataset, sl_tok_kind
     }
     if (t.note[0])
         sl_log(c->ctx, SL_LOG_WARN, "%s", t.note);
-    st = sl_corpus_new(c->ctx, &t, kind, tok, out, err);
+    sl_err why = { 0 };
+    st = sl_corpus_new(c->ctx, &t, kind, tok, out, &why);
+    if (st != SL_OK) {
+        char where[256];
+        snprintf(where, sizeof where, "%.120s%s%.120s", t.path[0] ? t.path : t.name, why.where[0] ? ": " : "", why.where);
+        sl_fail(err, st, where, why.expected, "%s", why.what);
+    }
     sl_text_release(c->ctx, &t);
     return st;
 }
@@ -50,6 +58,55 @@ const char *trained_on(cli *c, const char *dir, const char *key)
     const char *text = sl_ynode_text(n) && !sl_ynode_is_null(n) ? sl_intern(c->words, sl_ynode_text(n)) : NULL;
     sl_yaml_free(y);
     return text;
+}
+
+/* ---- the end of a training ---- */
+
+static void remove_checkpoints(const char *dir)
+{
+    char folder[1100], path[1400];
+    snprintf(folder, sizeof folder, "%.1000s/checkpoints", dir);
+    DIR *d = opendir(folder);
+    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        if (e->d_name[0] != '.')
+            unlink(path);
+    }
+    if (d)
+        closedir(d);
+    rmdir(folder);
+}
+
+sl_status training_done(cli *c, const char *dir, sl_err *err)
+{
+    char path[1100];
+    snprintf(path, sizeof path, "%.1000s/result.json", dir);
+    char *text = c->result ? json_dumps(c->result, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17)) : NULL;
+    sl_status st = text ? out_file(path, text, err) : sl_fail(err, SL_MEM, path, NULL, "no memory for the result");
+    free(text);
+    if (st == SL_OK)
+        remove_checkpoints(dir);
+    return st;
+}
+
+bool training_was_done(cli *c, const char *dir)
+{
+    char path[1100], value[64];
+    const char *key;
+    json_t *v;
+    snprintf(path, sizeof path, "%.1000s/result.json", dir);
+    c->result = json_load_file(path, 0, NULL);
+    if (!c->result)
+        return false;
+    sl_log(c->ctx, SL_LOG_INFO, "%s: finished already, nothing to do", dir);
+    json_object_foreach(c->result, key, v) {
+        if (json_is_string(v))
+            snprintf(value, sizeof value, "%.60s", json_string_value(v));
+        else
+            snprintf(value, sizeof value, "%.6g", json_number_value(v));
+        say(c, "%-18s %s\n", key, value);
+    }
+    return true;
 }
 
 /* The folder may not be there yet: asks the nearest parent that is. */

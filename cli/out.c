@@ -40,20 +40,31 @@ static bool numeric(const char *s)
     return (*s >= '0' && *s <= '9') || !*s;
 }
 
-void say_table(const cli *c, int n_rows, int n_cols, const char *const *cells)
+/* Width and alignment of one column. */
+typedef struct column { int wide; bool right; } column;
+
+static column measure(bool heading, int n_rows, int n_cols, int k, const char *const *cells)
+{
+    column col = { 0, heading };
+    for (int i = 0; i < n_rows; i++) {
+        const char *s = cells[i * n_cols + k];
+        col.wide = width(s) > col.wide ? width(s) : col.wide;
+        col.right = col.right && (i == 0 || numeric(s));
+    }
+    return col;
+}
+
+void say_table(const cli *c, bool heading, int n_rows, int n_cols, const char *const *cells)
 {
     for (int r = 0; r < n_rows && !c->com.json; r++) {
+        int gap = 0; /* spaces owed: none are written at the end of a line */
         for (int k = 0; k < n_cols; k++) {
-            int wide = 0;
-            bool right = n_rows > 1;
-            for (int i = 0; i < n_rows; i++) {
-                const char *s = cells[i * n_cols + k];
-                wide = width(s) > wide ? width(s) : wide;
-                right = right && (i == 0 || numeric(s));
-            }
             const char *s = cells[r * n_cols + k];
-            bool last = k == n_cols - 1;
-            printf("%s%*s%s%*s", k ? "  " : "", right ? wide - width(s) : 0, "", s, right || last ? 0 : wide - width(s), "");
+            column col = measure(heading, n_rows, n_cols, k, cells);
+            int pad = col.wide - width(s);
+            if (*s)
+                printf("%*s%s", gap + (col.right ? pad : 0), "", s);
+            gap = (*s ? (col.right ? 0 : pad) : gap + col.wide) + 2;
         }
         printf("\n");
     }

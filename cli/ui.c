@@ -151,8 +151,9 @@ static void figures(char *out, size_t size, const task *k, const sl_event *e, do
     char much[96], eta[32] = "", left[48] = "";
     double s = remaining(k, e, t);
     amount(much, sizeof much, e);
-    if (s >= 0)
-        snprintf(left, sizeof left, "  %s left", text_time(eta, s));
+    bool told = e->text && strstr(e->text, "ETA"); /* the task may know better, for example a limit on its time */
+    if (s >= 0 && !told)
+        snprintf(left, sizeof left, "  ETA %s", text_time(eta, s));
     snprintf(out, size, "%s%s%s%s", much, e->text && *e->text ? "  " : "", e->text ? e->text : "", left);
 }
 
@@ -191,16 +192,22 @@ static void draw_bar(ui *u, const task *k, const sl_event *e, double t)
     u->open = true;
 }
 
+/* One line about a task that has ended. */
 static void draw_end(ui *u, const task *k, const sl_event *e, double t)
 {
     char much[96], took[32];
     clear_line(u);
+    for (int i = 0; i < N_TASKS; i++)
+        if (*u->tasks[i].name && &u->tasks[i] != k)
+            return; /* a part of something larger, which will say its own */
     if (t - k->started < 1)
         return; /* too short to be worth a line */
     sl_event whole = *e;
     whole.total = 0;
     amount(much, sizeof much, &whole);
-    fprintf(stderr, "%s: %s in %s%s%s\n", k->name, much, text_time(took, t - k->started), e->text && *e->text ? "  " : "", e->text ? e->text : "");
+    const char *text = e->text ? e->text : "", *eta = strstr(text, "  ETA");
+    int n = (int)(eta ? (size_t)(eta - text) : strlen(text));
+    fprintf(stderr, "%s: %s in %s%s%.*s\n", k->name, much, text_time(took, t - k->started), n ? "  " : "", n, text);
 }
 
 static void draw_json(const task *k, const sl_event *e, double t)
