@@ -4,37 +4,42 @@
 
 #include <string.h>
 
-/* `doubled` is the character that is written twice, 0 for none. */
-static size_t clean(const char *s, char doubled, char *out, size_t room)
+/* `quotes`: ' and ` become the typographic ones, which mean nothing to gnuplot. */
+static size_t clean(const char *s, bool quotes, char *out, size_t room)
 {
     size_t k = 0, n = s ? strlen(s) : 0;
-    for (size_t i = 0; i < n;) {
-        uint32_t cp;
-        size_t len = sl_utf8_decode(s + i, n - i, &cp);
-        const char *from = len == 0 ? "?" : cp < 32 || cp == 127 ? " " : s + i;
-        size_t m = len == 0 || from[0] == ' ' ? 1 : len;
-        bool twice = doubled && len == 1 && s[i] == doubled;
-        if (k + m + twice > room)
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t cp = 0;
+        const char *from = s + i;
+        len = sl_utf8_decode(s + i, n - i, &cp);
+        if (len == 0)
+            from = "?";
+        else if (cp < 32 || cp == 127)
+            from = " ";
+        else if (quotes && cp == '\'')
+            from = "\xE2\x80\x99";
+        else if (quotes && cp == '`')
+            from = "\xE2\x80\x98";
+        size_t m = from == s + i ? len : strlen(from);
+        if (k + m > room)
             break;
         memcpy(out + k, from, m);
         k += m;
-        if (twice)
-            out[k++] = doubled;
-        i += len ? len : 1;
+        len = len ? len : 1;
     }
     return k;
 }
 
 const char *sl_one_line(const char *s, char *out, size_t size)
 {
-    out[clean(s, 0, out, size - 1)] = 0;
+    out[clean(s, false, out, size - 1)] = 0;
     return out;
 }
 
 const char *sl_gnuplot_quoted(const char *s, char *out, size_t size)
 {
     out[0] = '\'';
-    size_t k = 1 + clean(s, '\'', out + 1, size - 3);
+    size_t k = 1 + clean(s, true, out + 1, size - 3);
     out[k++] = '\'';
     out[k] = 0;
     return out;
