@@ -1,6 +1,6 @@
 /* The slots of one instruction set. */
 #include "kern/simd_table.h"
-#include "kern/simd.h"
+#include "kern/simd_sparse.h"
 
 void SL_V(sl_simd_fill)(sl_kern *k)
 {
@@ -11,5 +11,11 @@ void SL_V(sl_simd_fill)(sl_kern *k)
     k->rmsnorm = SL_V(sl_simd_rmsnorm), k->rmsnorm_back = SL_V(sl_simd_rmsnorm_back);
     k->attention = SL_V(sl_simd_attention), k->attention_back = SL_V(sl_simd_attention_back);
     k->softmax_xent = SL_V(sl_simd_softmax_xent), k->adam = SL_V(sl_simd_adam);
+    k->encode_topk = SL_V(sl_simd_encode_topk), k->encode_at = SL_V(sl_simd_encode_at), k->csr_from_dense = SL_V(sl_simd_csr_from_dense);
+    k->sparse_decode = SL_V(sl_simd_sparse_decode), k->sparse_dval = SL_V(sl_simd_sparse_dval), k->dict_grad = SL_V(sl_simd_dict_grad);
+    k->sum = SL_V(sl_simd_sum), k->sum_sq = SL_V(sl_simd_sum_sq), k->dot = SL_V(sl_simd_dot), k->sq_dist = SL_V(sl_simd_sq_dist);
+    k->not_finite = SL_V(sl_simd_not_finite);
+    k->row_norms = SL_V(sl_simd_row_norms), k->row_norms_back = SL_V(sl_simd_row_norms_back);
+    k->row_normalize = SL_V(sl_simd_row_normalize), k->row_project = SL_V(sl_simd_row_project);
     k->gemv = SL_V(sl_simd_gemv), k->attend = SL_V(sl_simd_attend);
 }

@@ -29,6 +29,7 @@ static inline vf vf_lt(vf a, vf b, vf yes, vf no) /* a < b ? yes : no; NaN: no *
 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
+static inline uint32_t vf_not_below(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); } /* bit a lane: not a < b */
 static inline vi vf_to_vi(vf a) { return _mm512_cvtps_epi32(a); } /* to nearest */
 static inline vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 static inline vf vf_pow2(vi n) { return (vf)_mm512_slli_epi32(_mm512_add_epi32(n, vi_set(127)), 23); } /* -126 <= n <= 127 */
@@ -54,6 +55,7 @@ static inline vf vf_lt(vf a, vf b, vf yes, vf no) /* a < b ? yes : no; NaN: no *
 {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
+static inline uint32_t vf_not_below(vf a, vf b) { return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)); } /* bit a lane: not a < b */
 static inline vi vf_to_vi(vf a) { return _mm256_cvtps_epi32(a); } /* to nearest */
 static inline vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 static inline vf vf_pow2(vi n) { return (vf)_mm256_slli_epi32(_mm256_add_epi32(n, vi_set(127)), 23); } /* -126 <= n <= 127 */
