@@ -20,7 +20,7 @@ typedef struct sl_facts {
     const char *arm[SL_MAX_ARMS]; /* in the order of the records */
     int n_arms;
     char *warning[SL_MAX_WARNINGS]; /* owned */
-    int n_warnings, n_more;       /* n_more: warnings beyond those kept */
+    int n_warnings, n_more;       /* n_more: lines beyond those kept */
 } sl_facts;
 
 sl_status sl_facts_read(sl_ctx *ctx, const char *dir, sl_facts *out, sl_err *err) SL_USE_RESULT; /* SL_MISSING (no folder), SL_MEM */

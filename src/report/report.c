@@ -191,7 +191,7 @@ static void warnings(page *p)
     }
     if (p->f.n_more) {
         sl_h(&p->h, "<li>");
-        sl_h_textf(&p->h, "and %d more, in log.txt", p->f.n_more);
+        sl_h_textf(&p->h, "and %d more lines, in log.txt", p->f.n_more);
         sl_h(&p->h, "</li>\n");
     }
     sl_h(&p->h, "</ul></div>\n");
