@@ -300,14 +300,19 @@ sl_status args_read(cli *c, int argc, const char **argv, sl_err *err)
     return apply_flags(c, err);
 }
 
+sl_status args_defaults(cli *c, const char *variant, const char *preset, sl_err *err)
+{
+    SL_TRY(args_groups(c, variant, err));
+    if (!c->cmd->preset)
+        return SL_OK;
+    if (preset)
+        SL_TRY(sl_opts_set(c->words, c->group[0].table, c->group[0].base, "preset", preset, "--preset", SL_ARG, err));
+    return c->cmd->preset(c, err);
+}
+
 sl_status args_help(cli *c, int argc, const char **argv, sl_err *err)
 {
-    const char *preset = scan_value(argc, argv, "preset");
-    SL_TRY(args_groups(c, scan_value(argc, argv, "variant"), err));
-    if (preset && c->cmd->preset)
-        SL_TRY(sl_opts_set(c->words, c->group[0].table, c->group[0].base, "preset", preset, "--preset", SL_ARG, err));
-    if (c->cmd->preset)
-        SL_TRY(c->cmd->preset(c, err));
+    SL_TRY(args_defaults(c, scan_value(argc, argv, "variant"), scan_value(argc, argv, "preset"), err));
     help_command(stdout, c);
     return SL_OK;
 }

@@ -81,6 +81,8 @@ struct cli {
 
 /* Reads argv (after the command's words) into c->cfg, c->com and c->args. SL_ARG, SL_CONFIG, SL_MEM. */
 sl_status args_read(cli *c, int argc, const char **argv, sl_err *err);
+/* The same, and what the preset says: what --help shows. NULL: the default ones. Needs c->words for a preset. */
+sl_status args_defaults(cli *c, const char *variant, const char *preset, sl_err *err);
 /* --help for this command, with the options of the variant that is named. */
 sl_status args_help(cli *c, int argc, const char **argv, sl_err *err);
 void args_release(cli *c);

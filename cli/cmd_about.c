@@ -63,7 +63,7 @@ static sl_status help_on(cli *c, FILE *f, sl_err *err)
     if (!k || k->cfg_size > sizeof cfg)
         return sl_fail(err, SL_ARG, c->args[0], "a command of `saelab help`", "unknown command");
     cli of = { .cmd = k, .cfg = cfg };
-    SL_TRY(args_groups(&of, NULL, err));
+    SL_TRY(args_defaults(&of, NULL, NULL, err));
     help_command(f, &of);
     return SL_OK;
 }

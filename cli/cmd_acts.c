@@ -149,7 +149,7 @@ const command CMD_ACTS_CAPTURE = {
     .text = "One row a token, shuffled over the whole store as it is written, with token, document and position beside each. Rows of --split val are for "
             "evaluation: the model did not train on them.",
     .examples = "  saelab acts capture --lm my_lm --hook blocks.2.hook_resid_pre -o my_acts\n"
-                "  saelab acts capture --lm my_lm --hook blocks.2.hook_resid_pre --split val -o held_out\n",
+                "  saelab acts capture --lm my_lm --hook blocks.2.hook_resid_pre \\\n    --split val -o held_out\n",
     .groups = CAPTURE_GROUPS, .cfg_size = sizeof(capture_cfg), .run = capture_run,
 };
 
@@ -186,6 +186,6 @@ static sl_status import(cli *c, sl_err *err)
 const command CMD_ACTS_IMPORT = {
     .name = "acts import", .args = "PATH...", .min_args = 1, .max_args = -1, .what = "Store activations of any model from files.",
     .text = "Reads .npy, .npz and .safetensors, of shape [n, d] or [batch, position, d], in f32, f64, f16 or bf16, and writes one shuffled store.",
-    .examples = "  saelab acts import layer6-*.npy --model gpt2 --hook blocks.6.hook_resid_pre -o my_acts\n",
+    .examples = "  saelab acts import layer6-*.npy --hook blocks.6.hook_resid_pre -o my_acts\n",
     .groups = IMPORT_GROUPS, .cfg_size = sizeof(import_cfg), .run = import,
 };

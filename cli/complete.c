@@ -50,7 +50,7 @@ static void each_command(FILE *f, bool choices)
     for (int i = 0; COMMANDS[i]; i++) {
         sl_err err;
         cli c = { .cmd = COMMANDS[i], .cfg = calloc(1, COMMANDS[i]->cfg_size + 1) };
-        if (c.cfg && args_groups(&c, NULL, &err) == SL_OK) {
+        if (c.cfg && args_defaults(&c, NULL, NULL, &err) == SL_OK) {
             if (!choices)
                 fprintf(f, "        '%s') words=\"", c.cmd->name);
             flags_of(f, &c, choices);

@@ -182,8 +182,11 @@ static sl_status make_dirs(const char *path, sl_err *err)
         char keep = *s;
         *s = 0;
         struct stat sb;
-        if (mkdir(p, 0777) != 0 && (stat(p, &sb) != 0 || !S_ISDIR(sb.st_mode)))
-            return sl_fail(err, SL_IO, p, "a folder that can be made", "%s", strerror(errno));
+        int why = mkdir(p, 0777) == 0 ? 0 : errno;
+        if (why == EEXIST)
+            why = stat(p, &sb) == 0 && S_ISDIR(sb.st_mode) ? 0 : ENOTDIR;
+        if (why)
+            return sl_fail(err, SL_IO, p, "a folder that can be made", "%s", strerror(why));
         *s = keep;
         if (!keep)
             return SL_OK;

@@ -9,14 +9,12 @@ enum { WIDTH = 80, INDENT = 28 };
 
 /* ---- words about one option ---- */
 
-static bool ends(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 const char *value_word(const sl_opt *o)
 {
+    static const struct { const char *names, *word; } texts[] = {
+        { " out_dir data_dir acts lm study ", "DIR" }, { " text config tokens labels ", "FILE" }, { " dataset preset variant hook model kern ", "NAME" },
+    };
+    char name[72];
     switch (o->type) {
     case SL_T_INT: return "N";
     case SL_T_FLOAT: return "X";
@@ -24,10 +22,10 @@ const char *value_word(const sl_opt *o)
     case SL_T_BOOL: return "";
     default: break;
     }
-    if (ends(o->name, "dir"))
-        return "DIR";
-    if (ends(o->name, "text") || ends(o->name, "file") || ends(o->name, "config") || ends(o->name, "tokens") || ends(o->name, "labels"))
-        return "FILE";
+    snprintf(name, sizeof name, " %.64s ", o->name);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strstr(texts[i].names, name))
+            return texts[i].word;
     return "TEXT";
 }
 

@@ -78,7 +78,7 @@ static void one_command(FILE *f, const command *k, bool common_too)
 {
     sl_err err;
     cli c = { .cmd = k, .cfg = calloc(1, k->cfg_size + 1) };
-    if (c.cfg && args_groups(&c, NULL, &err) == SL_OK) {
+    if (c.cfg && args_defaults(&c, NULL, NULL, &err) == SL_OK) {
         if (common_too)
             options(f, c.group, true, &c);
         else

@@ -1,0 +1,200 @@
+"""From a text to an evaluated SAE, in the small: what each command writes, says and refuses."""
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import time
+import unittest
+
+from support import BIN, TEXT, Case
+
+LM = ["--preset", "smoke", "--max-iters", "3", "--eval-iters", "1", "--block-size", "16", "--batch-size", "4"]
+SAE = ["--expansion", "2", "--k", "4", "--steps", "20", "--batch", "32"]
+
+
+def npy(rows, d, value):
+    """A version 1.0 .npy of f32 [rows, d]."""
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {d}), }}".encode()
+    head += b" " * (63 - (10 + len(head)) % 64) + b"\n"
+    data = b"".join(struct.pack("<f", value(i, j)) for i in range(rows) for j in range(d))
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + data
+
+
+class Flow(Case):
+    def setUp(self):
+        super().setUp()
+        self.write("t.txt", TEXT)
+
+    def train_lm(self, out="m", *more):
+        return self.run_tool("lm", "train", "-o", out, "--text", "t.txt", *LM, *more)
+
+    def import_acts(self, out="acts", rows=200):
+        self.write("x.npy", npy(rows, 8, lambda i, j: ((i * 37 + j * 11) % 23) / 7 - 1))
+        return self.json("acts", "import", "x.npy", "-o", out, "--hook", "layer 3", "--model", "toy")
+
+    def test_model(self):
+        p = self.train_lm()
+        self.assertTrue(p.stdout.startswith("m\n"))
+        self.assertTrue(p.stderr.endswith("next: saelab lm sample m\n"))
+        self.assertEqual(sorted(os.listdir(self.path("m"))), ["config.json", "config.yaml", "metrics.csv", "model.safetensors", "result.json", "tokenizer.json"])
+        info = self.json("lm", "info", "m")
+        self.assertEqual((info["n_layer"], info["block_size"], info["vocab_size"]), (2, 16, len(set(TEXT))))
+        score = self.json("lm", "eval", "m")
+        self.assertEqual((score["dataset"], score["split"]), ("t", "val"))
+        self.assertTrue(0 < score["loss"] < 20)
+        self.assertGreater(score["floor_unigram"], 1)
+        sample = ["lm", "sample", "m", "-p", "The old", "--max-new-tokens", "12"]
+        said = self.json(*sample)
+        self.assertEqual((said["n_tokens"], len(said["text"]), said["text"][:7]), (12, 19, "The old"))
+        self.assertEqual(self.run_tool(*sample, "-q").stdout, said["text"] + "\n")
+        self.fails("lm", "sample", "m", "-p", "\u00fc", code=1, line="is not in the vocabulary")
+        self.write("other.txt", "#" * 500)
+        self.fails("lm", "eval", "m", "--text", "other.txt", code=1, line="other.txt: byte offset 0: character '#'")
+
+    def test_repeat_and_config(self):
+        self.train_lm()
+        before = self.read("m/model.safetensors")
+        p = self.train_lm()
+        self.assertIn("m: finished already, nothing to do", p.stderr)
+        self.run_tool("lm", "train", "--config", "m/config.yaml", "-o", "again", "-q")
+        self.assertEqual(self.read("again/model.safetensors"), before)
+        self.assertEqual(self.read("again/config.yaml"), self.read("m/config.yaml"))
+        self.fails("lm", "train", "-o", "m", "--text", "t.txt", *LM, "--seed", "5", line="m: it holds a run with '  seed: 1337', not '  seed: 5'")
+        self.run_tool("lm", "train", "--config", "m/config.yaml", "-o", "flag", "--seed", "5", "-q")
+        self.assertNotEqual(self.read("flag/model.safetensors"), before)
+
+    def test_quiet(self):
+        p = self.train_lm("m", "-q")
+        self.assertEqual(p.stderr, "")
+
+    def test_folders_of_others(self):
+        self.write("file", "x")
+        os.mkdir(self.path("full"))
+        self.write("full/mine", "x")
+        self.fails("lm", "train", "-o", "file", "--text", "t.txt", *LM, line="file: a file is in the way (expected a new or empty folder)")
+        self.fails("lm", "train", "-o", "full", "--text", "t.txt", *LM, line="full: the folder is not empty and holds no run of saelab")
+        self.fails("lm", "train", "-o", "file/below", "--text", "t.txt", *LM, code=1, line="Not a directory (expected a folder that can be made)")
+        self.fails("lm", "train", "--text", "t.txt", *LM, line="-o: where do the results go? (expected -o FOLDER)")
+        self.assertEqual(os.listdir(self.path("full")), ["mine"])
+        self.assertEqual(self.read("file"), b"x")
+
+    def test_bad_texts_touch_nothing(self):
+        self.write("empty.txt", "")
+        self.fails("lm", "train", "-o", "m", "--text", "empty.txt", *LM, code=1, line="empty.txt: the file is empty")
+        self.write("short.txt", "abc")
+        self.run_tool("lm", "train", "-o", "m", "--text", "short.txt", *LM, code=1)
+        self.fails("lm", "train", "-o", "n", "--text", "t.txt", *LM, "--n-head", "5", line="n_head")
+        self.assertFalse(os.path.exists(self.path("n")))
+
+    def test_capture_to_sae(self):
+        self.train_lm()
+        self.fails("acts", "capture", "--lm", "m", "--hook", "blocks.7.hook_resid_pre", "-o", "a", line="blocks.7")
+        hooks = ["--hook", "blocks.1.hook_resid_pre", "--hook", "blocks.0.hook_mlp_out"]
+        stores = self.json("acts", "capture", "--lm", "m", *hooks, "--tokens", "300", "-o", "a")
+        self.assertEqual([s["hook"] for s in stores], ["blocks.1.hook_resid_pre", "blocks.0.hook_mlp_out"])
+        self.assertEqual([s["n_rows"] for s in stores], [300, 300])
+        self.assertTrue(self.json("acts", "info", "a/blocks.0.hook_mlp_out", "--verify")[0]["verified"])
+        trained = self.json("sae", "train", "--lm", "m", "-o", "s", "--tokens", "300", "--held-out", "100", *SAE)
+        self.assertEqual((trained["variant"], trained["d_sae"], trained["steps"]), ("topk", 64, 20))
+        metrics = self.json("sae", "eval", "s", "--tokens", "200")[0]["metrics"]
+        self.assertEqual(metrics["l0"]["value"], 4)
+        self.assertEqual(metrics["l0"]["n"], 100)
+        self.assertTrue(0 < metrics["ce_orig"]["value"] < 20)
+        self.assertEqual(self.json("sae", "info", "s")["options"]["k"], 4)
+
+    def test_imported(self):
+        info = self.import_acts()[0]
+        self.assertEqual((info["n_rows"], info["d_in"], info["hook"], info["model"]), (200, 8, "layer 3", "toy"))
+        p = self.run_tool("sae", "train", "--acts", "acts", "-o", "s", *SAE)
+        self.assertTrue(p.stderr.endswith("next: saelab sae eval s --acts HELD_OUT_STORE\n"))
+        self.assertFalse(os.path.exists(self.path("s/checkpoints")))
+        p = self.run_tool("sae", "eval", "s", "--acts", "acts")
+        self.assertIn("warning: acts: these are the rows that it was trained on", p.stderr)
+        self.assertRegex(p.stdout, r"(?m)^METRIC +VALUE +FLOOR +N$")
+        self.fails("sae", "eval", "s", line="s: what is it to be measured on?")
+        self.fails("acts", "import", "x.npy", "-o", "acts", line="acts")
+        need = self.json("sae", "train", "--acts", "acts", "-o", "dry", "--dry-run", *SAE)
+        self.assertEqual(set(need), {"seconds", "memory_bytes", "disk_bytes"})
+        self.assertFalse(os.path.exists(self.path("dry")))
+        self.fails("sae", "train", "--acts", "acts", "-o", "huge", "--d-sae", "16000000", "--batch", "1000000", code=1, line="of memory and")
+        self.assertFalse(os.path.exists(self.path("huge")))
+
+
+class Signals(Case):
+    def lines(self):
+        return self.read("m/metrics.csv").count(b"\n") if os.path.exists(self.path("m/metrics.csv")) else 1
+
+    def start(self, *args):
+        """A training that has done three more steps than any before."""
+        self.write("t.txt", TEXT)
+        before = self.lines()
+        p = subprocess.Popen([BIN, "lm", "train", "-o", "m", "--text", "t.txt", *LM, "--max-iters", "1000000", "--eval-interval", "1", *args], cwd=self.dir, env=self.env,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(400):
+            if self.lines() > before + 3:
+                return p
+            time.sleep(.1)
+        p.kill()
+        self.fail("it did not start: " + p.communicate()[1])
+
+    def test_stopped_and_resumed(self):
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            p = self.start()
+            p.send_signal(number)
+            out, err = p.communicate(timeout=60)
+            self.assertEqual((p.returncode, out), (code, ""))
+            self.assertTrue(err.endswith("stopped; the same command resumes\n"), err)
+            self.assertTrue(os.listdir(self.path("m/checkpoints")))
+        self.assertIn("m: going on with the run that is there", err)
+
+    def test_json(self):
+        p = self.start("--json")
+        p.send_signal(signal.SIGTERM)
+        out, _ = p.communicate(timeout=60)
+        self.assertEqual((p.returncode, json.loads(out)["error"]["code"]), (143, "cancelled"))
+
+
+class Terminal(Case):
+    """On a terminal there is one bar that is redrawn, and colours unless NO_COLOR."""
+
+    def on_terminal(self, *args, **env):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.chdir(self.dir)
+            os.execve(BIN, [BIN, *args], {**self.env, "TERM": "xterm", "LANG": "C.UTF-8", **env})
+        text = b""
+        while True:
+            try:
+                piece = os.read(fd, 4096)
+            except OSError:
+                piece = b""
+            if not piece:
+                break
+            text += piece
+        os.close(fd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text.decode()
+
+    def test_bar(self):
+        self.write("t.txt", TEXT)
+        code, text = self.on_terminal("lm", "train", "-o", "m", "--text", "t.txt", *LM, "--max-iters", "40")
+        self.assertEqual(code, 0, text)
+        self.assertIn("\r\x1b[K", text)
+        self.assertIn("train lm  \x1b[32m", text)
+        self.assertNotIn("\x1b[K\n", text)
+        for line in text.replace("\r", "\n").split("\n"):
+            plain = line.replace("\x1b[K", "").replace("\x1b[32m", "").replace("\x1b[0m", "").replace("\x1b[2m", "")
+            if plain.startswith("train lm  "):
+                self.assertLessEqual(len(plain), 79)
+
+    def test_no_color(self):
+        code, text = self.on_terminal("zzz")
+        self.assertEqual(code, 2)
+        self.assertTrue(text.startswith("\x1b[1;31msaelab:\x1b[0m unknown command"), text)
+        code, text = self.on_terminal("zzz", NO_COLOR="1")
+        self.assertTrue(text.startswith("saelab: unknown command"), text)
+
+
+if __name__ == "__main__":
+    unittest.main()
