@@ -59,19 +59,28 @@ static void whole_run(void)
     put("plots/another.svg", SVG);
 }
 
-/* Writes the page, checks its form, and gives its text; sl_free by the caller. */
-static char *page(void)
+/* Writes the page and gives its text; sl_free by the caller. */
+static char *page_text(void)
 {
-    char path[600], *out, *text;
+    char path[600], *text;
     size_t n;
     sl_assert_ok(sl_report_run(ctx, dir, &err));
+    snprintf(path, sizeof path, "%s/report.html", dir);
+    sl_assert_ok(sl_file_read(ctx, path, &text, &n, &err));
+    assert_int_equal(strlen(text), n);
+    return text;
+}
+
+/* The same after a look at its form. */
+static char *page(void)
+{
+    char path[600], *out, *text = page_text();
+    size_t n;
     snprintf(path, sizeof path, "%s/report.html", dir);
     const char *const argv[] = { "python3", "tests/report/check_page.py", path, NULL };
     if (sl_spawn(ctx, argv, &(sl_spawn_opts){ .limit_s = 60, .merge_stderr = true }, &out, &n, &err) != SL_OK)
         fail_msg("%s", out ? out : err.msg);
     sl_free(ctx, out);
-    sl_assert_ok(sl_file_read(ctx, path, &text, &n, &err));
-    assert_int_equal(strlen(text), n);
     return text;
 }
 
@@ -111,7 +120,7 @@ static void same_page_again(void **s)
 {
     (void)s;
     whole_run();
-    char *a = page(), *b = page();
+    char *a = page_text(), *b = page_text();
     assert_string_equal(a, b);
     sl_free(ctx, a);
     sl_free(ctx, b);
@@ -122,13 +131,13 @@ static void profiles(void **s)
     (void)s;
     whole_run();
     put("config.yaml", "study: s\nrun: r\nprofile: full\n");
-    char *t = page();
+    char *t = page_text();
     holds(t, "full: measured (n=3); claims come from saelab study confirm");
     holds(t, "./run experiment s --out_dir=r --profile=full");
     holds(t, "The question is not recorded");
     sl_free(ctx, t);
     put("config.yaml", "study: s\nrun: r\nprofile: smoke\n");
-    t = page();
+    t = page_text();
     holds(t, "smoke: no claim (n=3)");
     sl_free(ctx, t);
 }
@@ -165,7 +174,7 @@ static void dangerous_pictures(void **s)
         char svg[600];
         snprintf(svg, sizeof svg, "<svg viewBox=\"0 0 1 1\">%s</svg>", BODIES[i]);
         put("plots/evil.svg", svg);
-        char *t = page();
+        char *t = page_text();
         holds(t, "evil.svg is not shown: it holds ");
         assert_null(strstr(t, BODIES[i]));
         sl_free(ctx, t);
@@ -173,7 +182,7 @@ static void dangerous_pictures(void **s)
     static const char *const BROKEN[] = { "", "no picture", "<svg viewBox=\"0 0 1 1\">cut off", "<svg>no box</svg>", "<svg viewBox=\"0 0 1 1'><script>\">x</svg>" };
     for (size_t i = 0; i < sizeof BROKEN / sizeof BROKEN[0]; i++) {
         put("plots/evil.svg", BROKEN[i]);
-        char *t = page();
+        char *t = page_text();
         holds(t, "evil.svg is not shown: ");
         sl_free(ctx, t);
     }
@@ -232,7 +241,7 @@ static void damaged(void **s)
     static const char *const ODD[] = { "{}", "[]", "3", "{\"a\": 1}", "{\"a\": {\"means\": [1]}}", "{\"a\": {\"means\": {\"l0_mean\": \"x\"}, \"final_info_dict\": 3}}" };
     for (size_t i = 0; i < sizeof ODD / sizeof ODD[0]; i++) {
         put("final_info.json", ODD[i]);
-        t = page();
+        t = page_text();
         holds(t, "NOT RUN");
         sl_free(ctx, t);
     }

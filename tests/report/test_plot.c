@@ -47,13 +47,12 @@ static void fake_gnuplot(const char *script)
     setenv("PATH", env, 1);
 }
 
-static char *text_of(const char *name)
+static void read_text(const char *name, char **text)
 {
-    char path[600], *text;
+    char path[600];
     size_t n;
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    sl_assert_ok(sl_file_read(ctx, path, &text, &n, &err));
-    return text;
+    sl_assert_ok(sl_file_read(ctx, path, text, &n, &err));
 }
 
 static bool there(const char *name)
@@ -65,7 +64,8 @@ static bool there(const char *name)
 
 static bool file_holds(const char *name, const char *what)
 {
-    char *text = text_of(name);
+    char *text;
+    read_text(name, &text);
     bool found = strstr(text, what) != NULL;
     sl_free(ctx, text);
     return found;
@@ -166,7 +166,8 @@ static void data_file(void **s)
     sl_plot p = simple(both, 3);
     fake_gnuplot("#!/bin/sh\necho x > plot.svg\necho x > plot.png\n");
     sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
-    char *text = text_of("plot.dat");
+    char *text;
+    read_text("plot.dat", &text);
     assert_string_equal(text, "# first\n# x y lo hi\n1 4 3.5 4.5\n2 3 -1 3.5\n3 2.5 2.4 2.6\n4 2 1 3\n\n\n"
                               "# second line\n# x y lo hi\n1 4 4 4\n2 3 3 3\n\n\n");
     sl_free(ctx, text);
@@ -175,9 +176,11 @@ static void data_file(void **s)
     /* logarithmic: the range that goes below 0 ends at the frame, which is positive */
     p.log_y = true;
     sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
-    text = text_of("plot.dat");
+    read_text("plot.dat", &text);
     double x, y, lo, hi;
-    assert_int_equal(sscanf(strstr(text, "\n2 3 "), "%lf %lf %lf %lf", &x, &y, &lo, &hi), 4);
+    const char *row = strstr(text, "\n2 3 ");
+    assert_non_null(row);
+    assert_int_equal(sscanf(row, "%lf %lf %lf %lf", &x, &y, &lo, &hi), 4);
     assert_true(lo > 0 && lo <= 1 && hi == 3.5);
     sl_free(ctx, text);
     /* a point below 0 is left out, and counted apart */
@@ -195,7 +198,9 @@ static void histogram_file(void **s)
     p.log_x = p.log_y = true;
     fake_gnuplot("#!/bin/sh\necho x > plot.svg\necho x > plot.png\n");
     sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
-    char *text = text_of("plot.dat"), *gp = text_of("plot.gp");
+    char *text, *gp;
+    read_text("plot.dat", &text);
+    read_text("plot.gp", &gp);
     assert_non_null(strstr(text, "\n1 0.25 "));
     assert_non_null(strstr(text, "\n10 0 ")); /* the last bin is as wide as the one before: a decade */
     assert_null(strstr(gp, "left out"));     /* empty bins are no lost points */
@@ -204,22 +209,27 @@ static void histogram_file(void **s)
     sl_free(ctx, gp);
 }
 
-static void check_pictures(const char *name)
+/* The first n pictures NAME0, NAME1 ...: SVG is XML, PNG has its size. */
+static void check_pictures(const char *name, int n)
 {
-    char svg[600], *png, *out;
-    size_t n;
-    snprintf(svg, sizeof svg, "%s/%s.svg", dir, name);
-    const char *const argv[] = { "python3", "tests/report/check_page.py", svg, NULL };
-    sl_status st = sl_spawn(ctx, argv, &(sl_spawn_opts){ .limit_s = 60, .merge_stderr = true }, &out, &n, &err);
+    enum { MOST = 8 };
+    char svg[MOST][600], path[600], *png, *out;
+    const char *argv[MOST + 3] = { "python3", "tests/report/check_page.py" };
+    size_t size;
+    for (int i = 0; i < n && i < MOST; i++) {
+        snprintf(svg[i], sizeof svg[i], "%s/%s%d.svg", dir, name, i);
+        argv[2 + i] = svg[i];
+        snprintf(path, sizeof path, "%s/%s%d.png", dir, name, i);
+        sl_assert_ok(sl_file_read(ctx, path, &png, &size, &err));
+        assert_true(size > 1000);
+        assert_memory_equal(png, "\x89PNG\r\n\x1A\n", 8);
+        assert_memory_equal(png + 16, "\0\0\x05\xF0\0\0\x03\xAC", 8); /* 1520 x 940 pixels */
+        sl_free(ctx, png);
+    }
+    sl_status st = sl_spawn(ctx, argv, &(sl_spawn_opts){ .limit_s = 60, .merge_stderr = true }, &out, &size, &err);
     if (st != SL_OK)
         fail_msg("%s", out ? out : err.msg);
     sl_free(ctx, out);
-    snprintf(svg, sizeof svg, "%s/%s.png", dir, name);
-    sl_assert_ok(sl_file_read(ctx, svg, &png, &n, &err));
-    assert_true(n > 1000);
-    assert_memory_equal(png, "\x89PNG\r\n\x1A\n", 8);
-    assert_memory_equal(png + 16, "\0\0\x05\xF0\0\0\x03\xAC", 8); /* 1520 x 940 pixels */
-    sl_free(ctx, png);
 }
 
 static void pictures(void **s)
@@ -235,14 +245,18 @@ static void pictures(void **s)
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         sl_series both[] = { { "first", X, Y, CASES[i].band ? LO : NULL, CASES[i].band ? HI : NULL, 4 }, { "second", X, HI, NULL, NULL, 4 } };
         sl_plot p = simple(both, CASES[i].n);
+        char name[16], file[24];
+        snprintf(name, sizeof name, "plot%zu", i);
+        snprintf(file, sizeof file, "%s.svg", name);
+        p.name = name;
         p.kind = CASES[i].kind;
         p.log_x = CASES[i].log_x;
         p.log_y = CASES[i].log_y;
         sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
-        check_pictures("plot");
-        assert_true(file_holds("plot.svg", "A title") && file_holds("plot.svg", "loss (nats)") && file_holds("plot.svg", "A caption."));
-        assert_int_equal(file_holds("plot.svg", "second"), CASES[i].n == 2); /* a lone series has no legend */
+        assert_true(file_holds(file, "A title") && file_holds(file, "loss (nats)") && file_holds(file, "A caption."));
+        assert_int_equal(file_holds(file, "second"), CASES[i].n == 2); /* a lone series has no legend */
     }
+    check_pictures("plot", sizeof CASES / sizeof CASES[0]);
 }
 
 static void no_data(void **s)
@@ -251,10 +265,11 @@ static void no_data(void **s)
     if (!has_gnuplot)
         skip();
     sl_plot p = simple(NULL, 0);
+    p.name = "plot0";
     sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
-    check_pictures("plot");
-    assert_true(file_holds("plot.svg", "no data"));
-    assert_true(file_holds("plot.dat", "# no data"));
+    check_pictures("plot", 1);
+    assert_true(file_holds("plot0.svg", "no data"));
+    assert_true(file_holds("plot0.dat", "# no data"));
     sl_series empty = { "empty", X, Y, NULL, NULL, 0 }, nan = { "nan", X, (const double[]){ NAN, INFINITY, -INFINITY }, NULL, NULL, 3 };
     sl_series both[] = { empty, nan };
     for (int kind = SL_PLOT_LINES; kind <= SL_PLOT_STEPS; kind++) {
@@ -276,13 +291,13 @@ static void hostile_labels(void **s)
     static const char EVIL[] = "'; system('touch evil'); x='`touch evil` \"$(touch evil)\" \\\n!touch evil\nset output 'evil'\n<script>&_^{a}@b \xFF";
     const char *const categories[] = { EVIL, "b", "c", "d" };
     sl_series one[] = { { EVIL, X, Y, NULL, NULL, 4 }, { "second", X, HI, NULL, NULL, 4 } };
-    sl_plot p = { .name = "plot", .title = EVIL, .x_label = EVIL, .y_label = EVIL, .caption = EVIL, .kind = SL_PLOT_BARS, .series = one, .n_series = 2,
+    sl_plot p = { .name = "plot0", .title = EVIL, .x_label = EVIL, .y_label = EVIL, .caption = EVIL, .kind = SL_PLOT_BARS, .series = one, .n_series = 2,
                   .categories = categories, .n_categories = 4 };
     sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
-    check_pictures("plot");
+    check_pictures("plot", 1);
     assert_false(there("evil"));
-    assert_false(file_holds("plot.svg", "<script"));
-    assert_true(file_holds("plot.svg", "system(\xE2\x80\x99touch evil"));
+    assert_false(file_holds("plot0.svg", "<script"));
+    assert_true(file_holds("plot0.svg", "system(\xE2\x80\x99touch evil"));
 }
 
 /* ---- failures ---- */
