@@ -154,8 +154,8 @@ static void best_weights_are_kept(void **state)
     sl_rng dice = sl_rng_at(2, SL_RNG_TEST, 0, 0);
     for (int i = 0; i < 400; i++)
         text.ids[i] = (int32_t)sl_rng_below(&dice, 11); /* nothing to learn but by heart */
-    sl_lm_train_config t = tiny_training(80);
-    t.eval_interval = 10;
+    sl_lm_train_config t = tiny_training(160);
+    t.eval_interval = 20;
     t.eval_iters = 20;
     sl_lm_result r;
     sl_assert_ok(sl_lm_train(m, &text, &t, sl_test_dir("lm_best"), &r, &err));
@@ -277,6 +277,75 @@ static void infinite_gradient_stops_training(void **state)
     sl_ctx_free(ctx);
 }
 
+/* Any allocation may fail: the line says so, and nothing leaks (AddressSanitizer sees to that). */
+static void training_without_memory(void **state)
+{
+    (void)state;
+    sl_lm_config c = tiny_config(true, false);
+    sl_lm_train_config t = tiny_training(1);
+    int failures = 0;
+    for (int64_t n = 1; n < 1000; n += 3) {
+        sl_ctx *ctx = sl_ctx_new(&(sl_ctx_opts){ .n_threads = 1, .fail_alloc_at = n }), *sure = sl_test_ctx(1);
+        sl_corpus text = tiny_corpus(sure, 300, 11, 500);
+        sl_err err;
+        sl_lm *m = NULL;
+        sl_lm_result r = { 0 };
+        sl_status st = sl_lm_new(ctx, &c, 0, &m, &err);
+        if (st == SL_OK)
+            st = sl_lm_train(m, &text, &t, sl_test_dir("lm_no_memory"), &r, &err);
+        if (st != SL_OK && st != SL_MEM)
+            fail_msg("allocation %d: %s", (int)n, err.msg);
+        failures += st == SL_MEM;
+        sl_free(ctx, r.curve);
+        sl_lm_free(m);
+        tiny_corpus_free(sure, &text);
+        sl_ctx_free(sure);
+        sl_ctx_free(ctx);
+        if (st == SL_OK)
+            break;
+    }
+    assert_true(failures > 20);
+}
+
+/* A disk that is full at any write stops the run with SL_IO; with room again the same call ends as if nothing had been. */
+static void training_on_a_full_disk(void **state)
+{
+    (void)state;
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_err err;
+    sl_lm_config c = tiny_config(true, false);
+    sl_corpus text = tiny_corpus(ctx, 3000, 11, 500);
+    sl_lm_train_config t = tiny_training(6);
+    t.checkpoint_seconds = 0;
+    sl_lm_result r;
+    sl_lm *want = tiny_model(ctx, &c, SL_F32, 3);
+    sl_assert_ok(sl_lm_train(want, &text, &t, sl_test_dir("lm_disk"), &r, &err));
+    sl_free(ctx, r.curve);
+    int failures = 0;
+    for (int64_t at = 1; at < 400; at += 5) {
+        const char *dir = sl_test_dir("lm_disk");
+        sl_lm *m = tiny_model(ctx, &c, SL_F32, 3);
+        sl_io_fail_at(at);
+        sl_status st = sl_lm_train(m, &text, &t, dir, &r, &err);
+        sl_io_fail_at(0);
+        if (st == SL_IO) {
+            failures++;
+            sl_lm_free(m); /* a new process would start from here */
+            m = tiny_model(ctx, &c, SL_F32, 3);
+            sl_assert_ok(sl_lm_train(m, &text, &t, dir, &r, &err));
+        } else
+            assert_int_equal(st, SL_OK);
+        assert_same_weights(want, m);
+        sl_free(ctx, r.curve);
+        sl_lm_free(m);
+        if (st == SL_OK)
+            break;
+    }
+    assert_true(failures > 3);
+    release(ctx, want, &text, NULL);
+    sl_ctx_free(ctx);
+}
+
 static void bad_texts(void **state)
 {
     (void)state;
@@ -361,7 +430,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_for_any_thread_count), cmocka_unit_test(interrupted_is_uninterrupted), cmocka_unit_test(checkpoints_change_nothing),
         cmocka_unit_test(best_weights_are_kept), cmocka_unit_test(stops_in_time), cmocka_unit_test(no_allocation_after_the_first_steps),
-        cmocka_unit_test(nan_stops_training), cmocka_unit_test(infinite_gradient_stops_training), cmocka_unit_test(bad_texts),
+        cmocka_unit_test(nan_stops_training), cmocka_unit_test(infinite_gradient_stops_training), cmocka_unit_test(training_without_memory),
+        cmocka_unit_test(training_on_a_full_disk), cmocka_unit_test(bad_texts),
         cmocka_unit_test(evaluation_by_hand), cmocka_unit_test(presets_and_tables) };
     return cmocka_run_group_tests_name("lm_train", tests, NULL, NULL);
 }
