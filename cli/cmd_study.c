@@ -16,7 +16,7 @@ static bool has_plan(const char *dir)
     return access(path, R_OK) == 0;
 }
 
-/* The folder `studies` of the checkout: above the working folder, else above the program. */
+/* The folder `studies` of a checkout that holds `from`. */
 static bool studies_above(const char *from, char out[PATH_MAX])
 {
     char dir[PATH_MAX], probe[PATH_MAX + 32];
@@ -34,12 +34,30 @@ static bool studies_above(const char *from, char out[PATH_MAX])
     }
 }
 
+/* The checkout that ./run noted in the user's configuration folder; false when there is none. */
+static bool noted_checkout(char out[PATH_MAX])
+{
+    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    char path[PATH_MAX];
+    bool xdg = config && *config;
+    snprintf(path, sizeof path, "%.2000s%s/saelab/checkout", xdg ? config : home ? home : "", xdg ? "" : "/.config");
+    FILE *f = fopen(path, "r");
+    bool ok = f && fgets(out, PATH_MAX, f);
+    if (f)
+        fclose(f);
+    if (ok)
+        out[strcspn(out, "\n")] = 0;
+    return ok && *out;
+}
+
 static bool studies_folder(char out[PATH_MAX])
 {
-    char here[PATH_MAX], program[PATH_MAX] = "";
+    char here[PATH_MAX], program[PATH_MAX] = "", noted[PATH_MAX];
     if (getcwd(here, sizeof here) && studies_above(here, out))
         return true;
-    return readlink("/proc/self/exe", program, sizeof program - 1) > 0 && studies_above(program, out);
+    if (readlink("/proc/self/exe", program, sizeof program - 1) > 0 && studies_above(program, out))
+        return true;
+    return noted_checkout(noted) && studies_above(noted, out);
 }
 
 /* asked: a folder with a plan, or the name of a study; NULL: the working folder if it holds a plan, else purification. */
@@ -87,7 +105,7 @@ static sl_status list(cli *c, sl_err *err)
     const char *names[MAX];
     int n = 0;
     if (!studies_folder(root))
-        return sl_fail(err, SL_MISSING, "studies", "the checkout's folder `studies` above this one or above the program", "no studies found");
+        return sl_fail(err, SL_MISSING, "studies", "to be below a checkout, or one in which ./run was used", "no studies found");
     DIR *d = opendir(root);
     for (struct dirent *e = d ? readdir(d) : NULL; e && n < MAX; e = readdir(d)) {
         snprintf(dir, sizeof dir, "%s/%s", root, e->d_name);
@@ -159,6 +177,10 @@ static sl_status run_folder(cli *c, run_cfg *r, sl_err *err)
         return sl_fail(err, SL_ARG, name, "the name of a run, as in the plan", "RUN is a path, and there is --out-dir too");
     if (!name || !dir) {
         r->run.out_dir = dir ? dir : name;
+        return SL_OK;
+    }
+    if (strcmp(dir, ".") == 0) {
+        r->run.out_dir = name;
         return SL_OK;
     }
     size_t n = strlen(dir);
