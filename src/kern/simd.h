@@ -17,7 +17,7 @@ enum {
 };
 
 /* tile [MR, NR], rows ld apart, = sum over k < kc of a[i rs + k cs] b[k NR + j]: the only inner loop of all products. Every element is one
- * chain of fused multiply-adds in ascending k, so its bits do not depend on how rows and columns are cut into tiles. */
+ * chain of fused multiply-adds in ascending k, so its bits do not depend on how rows and columns are cut into tiles. rs or cs is 1. */
 void SL_V(sl_simd_micro)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b, float *tile, int64_t ld);
 
 /* Panels of NR columns: out[p][k][j] = element (k, p NR + j) of B, which is src[k ld + col] or, trans, src[col ld + k]; zeros

@@ -6,24 +6,26 @@
 #include "kern/simd.h"
 #include "kern/simd_math.h"
 
-#include <omp.h>
+#include <assert.h>
 #include <string.h>
 
 enum {
     KC = 384,          /* longest pass: a panel of B is 24 KB */
     MC = 96,           /* rows of a block of C: its part of A is at most 147 KB */
     N_CHUNK = 2048,    /* columns of B packed at once, */
-    B_FLOATS = 1 << 20 /* as many rows as fit here */
+    M_CHUNK = 4096,    /* and of a transposed A, */
+    B_FLOATS = 1 << 20, A_FLOATS = M_CHUNK * KC /* as many rows as fit here */
 };
 
 typedef struct job {
     const sl_gemm *g;
     sl_gemm_dims d;
     int64_t kc;          /* rows of a pass */
+    int64_t i0, m;       /* rows of C in hand */
     int64_t j0, nc;      /* columns in hand */
     int64_t k0, k1;      /* rows of B in hand, a whole number of passes but for the last */
     int64_t mc, n_split; /* rows and column parts of an item of work */
-    float *b, *a;        /* packed B; A, one part a thread */
+    float *b, *a;        /* packed B; packed A when transposed, else the last rows of A */
     float *acc;          /* partial sums between passes [M, N]: C itself where possible */
 } job;
 
@@ -116,72 +118,56 @@ static inline void fetch_c(const job *w, int64_t i0, int64_t j0, int64_t m)
 
 /* ---- blocks ---- */
 
-/* Where the register tile finds rows i .. i + MR of op(A) in columns k0 .. k0 + kc: row-major A is read in place; a transposed
- * one, and the last rows, are packed into panels of MR rows. */
-static void pack_rows(const job *w, int64_t i, int64_t m, int64_t k0, int64_t kc, float *out)
+/* Row-major A is read in place, but for the last rows, which are copied to panels of MR rows (by one thread, for all passes in
+ * hand). A transposed A is packed as B is: its rows are read whole, and dealt out to the panels. Panels of a pass follow each other. */
+static void pack_last_rows(const job *w)
 {
-    const float *src = (const float *)w->g->a->data + i * w->d.lda + k0;
-    memset(out, 0, (size_t)(kc * MR) * sizeof *out);
-    for (int64_t r = 0; r < m; r++)
-        for (int64_t k = 0; k < kc; k++)
-            out[k * MR + r] = src[r * w->d.lda + k];
+    int64_t whole = w->m / MR * MR, n = w->m - whole;
+    const float *src = (const float *)w->g->a->data + (w->i0 + whole) * w->d.lda;
+    memset(w->a, 0, (size_t)((w->k1 - w->k0) * MR) * sizeof *w->a);
+    for (int64_t k = w->k0; k < w->k1; k++)
+        for (int64_t r = 0; r < n; r++)
+            w->a[(k - w->k0) * MR + r] = src[r * w->d.lda + k];
 }
 
-/* Rows of the stored A are read whole, and dealt out to the panels. */
-static void pack_transposed(const job *w, int64_t i, int64_t m, int64_t k0, int64_t kc, float *out)
+/* Row k of a transposed A. */
+static void pack_a_row(const job *w, int64_t k)
 {
-    const float *src = (const float *)w->g->a->data + k0 * w->d.lda + i;
-    int64_t whole = m / MR * MR;
-    if (whole < m)
-        memset(out + whole * kc, 0, (size_t)(kc * MR) * sizeof *out);
-    for (int64_t k = 0; k < kc; k++, src += w->d.lda) {
-        float *to = out + k * MR;
-        int64_t r = 0;
-        for (int64_t c = 0; c < m; c += 16)
-            __builtin_prefetch(src + 8 * w->d.lda + c);
-        for (; r < whole; r += MR)
-            memcpy(to + r * kc, src + r, MR * sizeof *to);
-        for (; r < m; r++)
-            to[whole * kc + r - whole] = src[r];
-    }
+    const float *src = (const float *)w->g->a->data + k * w->d.lda + w->i0;
+    int64_t pass = (k - w->k0) / w->kc, kp = w->k0 + pass * w->kc, kc = sl_min64(w->kc, w->k1 - kp), whole = w->m / MR * MR;
+    float *out = w->a + (kp - w->k0) * sl_round_up(w->m, MR) + (k - kp) * MR;
+    for (int64_t r = 0; r < whole; r += MR)
+        memcpy(out + r * kc, src + r, MR * sizeof *out);
+    for (int64_t r = whole; r < sl_round_up(w->m, MR); r++)
+        out[whole * kc + r - whole] = r < w->m ? src[r] : 0;
 }
 
-static void pack_block(const job *w, int64_t i0, int64_t m, int64_t k0, int64_t kc, float *out)
+typedef struct rows { const float *p; int64_t rs, cs; } rows; /* element (r, k) is p[r rs + k cs] */
+
+/* Rows i .. i + MR of those in hand, in the pass at k0. */
+static inline rows rows_at(const job *w, int64_t i, int64_t k0, int64_t kc)
 {
-    int64_t whole = m / MR * MR;
     if (w->g->ta)
-        pack_transposed(w, i0, m, k0, kc, out);
-    else if (whole < m)
-        pack_rows(w, i0 + whole, m - whole, k0, kc, out + whole * kc);
+        return (rows){ w->a + (k0 - w->k0) * sl_round_up(w->m, MR) + i * kc, 1, MR };
+    if (w->m - i < MR)
+        return (rows){ w->a + (k0 - w->k0) * MR, 1, MR };
+    return (rows){ (const float *)w->g->a->data + (w->i0 + i) * w->d.lda + k0, w->d.lda, 1 };
 }
 
-/* The rows of A that the first panel of B meets next. */
-static void fetch_a(const job *w, int64_t i, int64_t k0, int64_t kc)
-{
-    const float *a = (const float *)w->g->a->data + i * w->d.lda + k0;
-    for (int64_t r = 0; r < MR; r++, a += w->d.lda)
-        for (int64_t k = 0; k < kc; k += 16)
-            __builtin_prefetch(a + k);
-}
-
-/* Rows i0 .. i0 + m of C, columns jb .. je of those in hand, one pass. */
-static void block(const job *w, int64_t i0, int64_t m, int64_t jb, int64_t je, int64_t k0, float *a)
+/* Rows i0 .. i0 + m, columns jb .. je of those in hand, one pass. */
+static void block(const job *w, int64_t i0, int64_t m, int64_t jb, int64_t je, int64_t k0)
 {
     int64_t kc = sl_min64(w->kc, w->k1 - k0);
     bool first = k0 == 0, last = k0 + kc == w->d.K;
     const float *b = w->b + (k0 - w->k0) * sl_round_up(w->nc, NR);
     _Alignas(64) float tile[MR * NR];
-    pack_block(w, i0, m, k0, kc, a);
     for (int64_t j = jb; j < je; j += NR)
-        for (int64_t i = 0; i < m; i += MR) {
-            if (j == jb && !w->g->ta)
-                fetch_a(w, i0 + i + MR, k0, kc);
-            fetch_c(w, i0 + i, w->j0 + j, sl_min64(MR, m - i));
-            if (w->g->ta || m - i < MR)
-                SL_V(sl_simd_micro)(kc, a + i * kc, 1, MR, b + j * kc, tile, NR);
-            else
-                SL_V(sl_simd_micro)(kc, (const float *)w->g->a->data + (i0 + i) * w->d.lda + k0, w->d.lda, 1, b + j * kc, tile, NR);
-            finish_tile(w, tile, i0 + i, w->j0 + j, sl_min64(MR, m - i), sl_min64(NR, je - j), first, last);
+        for (int64_t i = i0; i < i0 + m; i += MR) {
+            int64_t n_rows = sl_min64(MR, i0 + m - i);
+            rows a = rows_at(w, i, k0, kc);
+            fetch_c(w, w->i0 + i, w->j0 + j, n_rows);
+            SL_V(sl_simd_micro)(kc, a.p, a.rs, a.cs, b + j * kc, tile, NR);
+            finish_tile(w, tile, w->i0 + i, w->j0 + j, n_rows, sl_min64(NR, je - j), first, last);
         }
 }
 
@@ -193,20 +179,27 @@ static void pack_b(const job *w, int64_t pass, int64_t panel)
     SL_V(sl_simd_pack)(src, w->d.ldb, w->g->tb, kc, sl_min64(NR, w->nc - j), out);
 }
 
-/* All of C's rows against the part of B in hand. Called by every thread of the team. */
+/* The rows in hand against the part of B in hand. Called by every thread of the team. */
 static void chunk(const job *w)
 {
     int64_t panels = (w->nc + NR - 1) / NR, passes = (w->k1 - w->k0 + w->kc - 1) / w->kc;
+    if (w->g->ta) {
+        #pragma omp for schedule(static) nowait
+        for (int64_t k = w->k0; k < w->k1; k++)
+            pack_a_row(w, k);
+    } else if (w->m % MR) {
+        #pragma omp single nowait
+        pack_last_rows(w);
+    }
     #pragma omp for schedule(static)
     for (int64_t p = 0; p < panels * passes; p++)
         pack_b(w, p / panels, p % panels);
-    int64_t blocks = (w->d.M + w->mc - 1) / w->mc, width = sl_round_up((w->nc + w->n_split - 1) / w->n_split, NR);
-    float *a = w->a + omp_get_thread_num() * (MC + MR) * KC;
+    int64_t blocks = (w->m + w->mc - 1) / w->mc, width = sl_round_up((w->nc + w->n_split - 1) / w->n_split, NR);
     #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < blocks * w->n_split; item++) {
         int64_t i0 = item / w->n_split * w->mc, jb = item % w->n_split * width, je = sl_min64(w->nc, jb + width);
         for (int64_t k0 = w->k0; k0 < w->k1; k0 += w->kc)
-            block(w, i0, sl_min64(w->mc, w->d.M - i0), jb, je, k0, a);
+            block(w, i0, sl_min64(w->mc, w->m - i0), jb, je, k0);
     }
 }
 
@@ -217,9 +210,9 @@ static void cut(job *w, int n_threads)
 {
     w->mc = MC;
     w->n_split = 1;
-    while (w->mc > MC / 4 && (w->d.M + w->mc - 1) / w->mc < 4 * n_threads)
+    while (w->mc > MC / 4 && (w->m + w->mc - 1) / w->mc < 4 * n_threads)
         w->mc /= 2;
-    while (w->nc / w->n_split >= 8 * NR && (w->d.M + w->mc - 1) / w->mc * w->n_split < 4 * n_threads)
+    while (w->nc / w->n_split >= 8 * NR && (w->m + w->mc - 1) / w->mc * w->n_split < 4 * n_threads)
         w->n_split *= 2;
 }
 
@@ -232,25 +225,35 @@ static float *partial_sums(const sl_kern *k, const sl_gemm *g, const sl_gemm_dim
     return sl_kern_scratch(k, SL_SIMD_ACC, (size_t)(d->M * d->N) * sizeof(float));
 }
 
+/* The rows and columns in hand over all of K. */
+static void panel(job *w, int team)
+{
+    int64_t b_rows = B_FLOATS / sl_round_up(w->nc, NR), a_rows = w->g->ta ? A_FLOATS / sl_round_up(w->m, MR) : b_rows;
+    int64_t step = sl_min64(a_rows, b_rows) / w->kc * w->kc;
+    cut(w, team);
+    for (w->k0 = 0; w->k0 < w->d.K; w->k0 = w->k1) {
+        w->k1 = sl_min64(w->d.K, w->k0 + step);
+        #pragma omp parallel num_threads(team)
+        chunk(w);
+    }
+}
+
 void SL_V(sl_simd_gemm)(const sl_kern *k, const sl_gemm *g)
 {
     job w = { .g = g, .d = sl_gemm_dims_of(g) };
-    int64_t passes = (w.d.K + KC - 1) / KC;
-    w.kc = passes ? (w.d.K + passes - 1) / passes : 1;
+    assert(w.d.K > 0);
+    w.kc = (w.d.K + (w.d.K + KC - 1) / KC - 1) / ((w.d.K + KC - 1) / KC);
     int team = sl_team(k, w.d.M * w.d.N * w.d.K / 8);
     w.b = sl_kern_scratch(k, SL_SIMD_B, (size_t)B_FLOATS * sizeof(float));
-    w.a = sl_kern_scratch(k, SL_SIMD_A, (size_t)(team * (MC + MR) * KC) * sizeof(float));
+    w.a = sl_kern_scratch(k, SL_SIMD_A, (size_t)A_FLOATS * sizeof(float));
     w.acc = partial_sums(k, g, &w.d);
     if (!w.a || !w.b || !w.acc)
         return;
     for (w.j0 = 0; w.j0 < w.d.N; w.j0 += w.nc) {
         w.nc = sl_min64(N_CHUNK, w.d.N - w.j0);
-        int64_t rows = B_FLOATS / sl_round_up(w.nc, NR) / w.kc * w.kc;
-        cut(&w, team);
-        for (w.k0 = 0; w.k0 < w.d.K; w.k0 = w.k1) {
-            w.k1 = sl_min64(w.d.K, w.k0 + rows);
-            #pragma omp parallel num_threads(team)
-            chunk(&w);
+        for (w.i0 = 0; w.i0 < w.d.M; w.i0 += w.m) {
+            w.m = g->ta ? sl_min64(M_CHUNK, w.d.M - w.i0) : w.d.M;
+            panel(&w, team);
         }
     }
 }

@@ -3,13 +3,15 @@
 
 #include <string.h>
 
-void SL_V(sl_simd_micro)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b, float *tile, int64_t ld)
+/* Inlined with constant strides below: then four steps share their address arithmetic, which leaves the front end room. */
+static inline __attribute__((always_inline)) void sums(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b, float *tile, int64_t ld)
 {
     vf acc[MR][2];
     const float *half = a + MR / 2 * rs;
     #pragma GCC unroll 16
     for (int i = 0; i < MR; i++)
         acc[i][0] = acc[i][1] = vf_set(0);
+    #pragma GCC unroll 4
     for (int64_t k = 0; k < kc; k++) {
         vf b0 = vf_load(b), b1 = vf_load(b + VW);
         #pragma GCC unroll 16
@@ -29,6 +31,16 @@ void SL_V(sl_simd_micro)(int64_t kc, const float *a, int64_t rs, int64_t cs, con
         vf_store(tile + i * ld, acc[i][0]);
         vf_store(tile + i * ld + VW, acc[i][1]);
     }
+}
+
+void SL_V(sl_simd_micro)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b, float *tile, int64_t ld)
+{
+    if (rs == 1 && cs == MR)
+        sums(kc, a, 1, MR, b, tile, ld);
+    else if (cs == 1)
+        sums(kc, a, rs, 1, b, tile, ld);
+    else
+        sums(kc, a, 1, cs, b, tile, ld);
 }
 
 /* Eight rows of src become eight columns of out: full cache lines are read, and written in short runs. */

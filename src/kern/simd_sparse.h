@@ -32,9 +32,6 @@ static inline void fetch_row(const float *row, int64_t n)
         __builtin_prefetch(row + i);
 }
 
-/* The k-th largest (k from 1) of v[0 .. n-1], none of them NaN; v is reordered. Hoare's FIND (1961), CACM 4(7), algorithm 65. */
-float SL_V(sl_simd_kth_largest)(float *v, int64_t n, int64_t k);
-
 void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip,
                                int64_t n_active, sl_csr *z);
 void SL_V(sl_simd_encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);

@@ -33,7 +33,7 @@ typedef struct job {
     int64_t cap;
     int32_t *at;            /* [m, cap] proposed candidates, ascending, */
     float *val;             /* [m, cap] and what the product gave */
-    float *norm, *kth, *limit; /* [m] |x|, rounded up; k-th largest proposal, -inf while unknown; what a proposal must reach */
+    float *norm, *kth, *limit; /* [m] |x|, rounded up; at most the k-th largest proposal, -inf while unknown; what a proposal must reach */
     int32_t *count;         /* [m] proposals, -1: exact values needed */
     int32_t *exact;         /* [m] list of such rows */
     int64_t p0;             /* candidates in hand from here on */
@@ -45,7 +45,8 @@ typedef struct job {
 
 static float *share_of(const job *j) { return j->share + omp_get_thread_num() * j->n_share; }
 
-float SL_V(sl_simd_kth_largest)(float *v, int64_t n, int64_t k)
+/* The k-th largest (k from 1) of v [n], none of them NaN; v is reordered. Hoare, "Find", CACM 4(7), 1961, algorithm 65. */
+static float kth_largest(float *v, int64_t n, int64_t k)
 {
     int64_t lo = 0, hi = n - 1;
     while (lo < hi) {
@@ -106,20 +107,50 @@ static void set_limit(job *j, int64_t r)
     }
 }
 
-/* Raises the row's limit by what has been proposed, and drops the proposals below it. sort: [cap] */
-static void tighten(job *j, int64_t r, float *sort)
+/* How many of v [n] are not below t; v has room for whole vectors. */
+static int64_t count_from(const float *v, int64_t n, vf t)
 {
-    int32_t *at = j->at + r * j->cap;
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i += VW) {
+        uint32_t there = n - i < VW ? ((uint32_t)1 << (n - i)) - 1 : UINT32_MAX;
+        count += __builtin_popcount(vf_not_below(vf_load(v + i), t) & there);
+    }
+    return count;
+}
+
+/* The k-th largest of v [n], n >= k, or a little less: halving steps between the least and the largest. */
+static float near_kth(const float *v, int64_t n, int64_t k)
+{
+    float lo = v[0], hi = v[0];
+    for (int64_t i = 1; i < n; i++) {
+        lo = v[i] < lo ? v[i] : lo;
+        hi = v[i] > hi ? v[i] : hi;
+    }
+    for (int step = 0; step < 24; step++) {
+        float mid = lo / 2 + hi / 2;
+        int64_t count = count_from(v, n, vf_set(mid));
+        if (count < k)
+            hi = mid;
+        else
+            lo = mid;
+        if (count == k)
+            break;
+    }
+    return lo;
+}
+
+/* Raises the row's limit by what has been proposed, and drops the proposals below it. */
+static void tighten(job *j, int64_t r)
+{
+    int32_t *at = j->at + r * j->cap, n = j->count[r], kept = 0;
     float *val = j->val + r * j->cap;
-    int32_t n = j->count[r], kept = 0;
-    memcpy(sort, val, (size_t)n * sizeof *val);
-    j->kth[r] = SL_V(sl_simd_kth_largest)(sort, n, j->k);
+    j->kth[r] = near_kth(val, n, j->k);
     set_limit(j, r);
-    for (int32_t i = 0; i < n; i++)
-        if (!(val[i] < j->limit[r])) {
-            at[kept] = at[i];
-            val[kept++] = val[i];
-        }
+    for (int32_t i = 0; i < n; i++) {
+        at[kept] = at[i];
+        val[kept] = val[i];
+        kept += !(val[i] < j->limit[r]);
+    }
     j->count[r] = kept;
     if (kept + NR > j->cap) {
         j->count[r] = -1;
@@ -158,7 +189,7 @@ static void pack(job *j, int64_t n, int team)
     j->b_max = b_max;
 }
 
-static void propose(job *j, int64_t r, int64_t p, uint32_t hits, const float *v, float *sort)
+static void propose(job *j, int64_t r, int64_t p, uint32_t hits, const float *v)
 {
     int32_t n = j->count[r];
     if (n < 0)
@@ -172,11 +203,11 @@ static void propose(job *j, int64_t r, int64_t p, uint32_t hits, const float *v,
     }
     j->count[r] = n;
     if (n + NR > j->cap)
-        tighten(j, r, sort);
+        tighten(j, r);
 }
 
 /* Rows i .. i + m of those in hand; sums [m, NR] of candidates p .. */
-static void filter(job *j, int64_t i, int64_t m, int64_t p, float *sums, float *sort)
+static void filter(job *j, int64_t i, int64_t m, int64_t p, float *sums)
 {
     _Alignas(64) float bias[NR];
     uint32_t valid = (uint32_t)(((uint64_t)1 << sl_min64(NR, j->n - p)) - 1);
@@ -190,7 +221,7 @@ static void filter(job *j, int64_t i, int64_t m, int64_t p, float *sums, float *
             continue;
         vf_store(sums, v0);
         vf_store(sums + VW, v1);
-        propose(j, r, p, hits, sums, sort);
+        propose(j, r, p, hits, sums);
     }
 }
 
@@ -217,7 +248,7 @@ static void sum_panel(const job *j, const float *x, int64_t m, const float *pad,
 static void screen_block(job *j, int64_t i, int64_t m, int64_t n)
 {
     _Alignas(64) float sums[(MC + MR) * NR];
-    float *pad = share_of(j), *sort = pad + MR * j->d;
+    float *pad = share_of(j);
     const float *x = j->x + (j->r0 + i) * j->d;
     int64_t part = m % MR;
     memset(pad, 0, (size_t)(MR * j->d) * sizeof *pad);
@@ -226,7 +257,7 @@ static void screen_block(job *j, int64_t i, int64_t m, int64_t n)
         set_limit(j, r);
     for (int64_t p = 0; p < n; p += NR) {
         sum_panel(j, x, m, part ? pad : NULL, j->packed + p * j->d, sums);
-        filter(j, i, m, j->p0 + p, sums, sort);
+        filter(j, i, m, j->p0 + p, sums);
     }
 }
 
@@ -260,7 +291,7 @@ static void choose(const job *j, int64_t r, const float *v, const int32_t *at, i
         if (v[i] > 0)
             sort[m++] = v[i];
     if (m > j->k) {
-        least = SL_V(sl_simd_kth_largest)(sort, m, j->k);
+        least = kth_largest(sort, m, j->k);
         equals = j->k;
         for (int64_t i = 0; i < m; i++)
             equals -= sort[i] > least;
@@ -279,7 +310,7 @@ static void decide(job *j, int64_t r)
 {
     float *v = share_of(j), *sort = v + j->cap;
     if (j->count[r] > j->k)
-        tighten(j, r, sort);
+        tighten(j, r);
     const int32_t *at = j->at + r * j->cap;
     int64_t n = j->count[r];
     for (int64_t i = 0; i < n; i++) {
@@ -337,7 +368,7 @@ static void cut(job *j, int64_t B, int team)
     j->nc = sl_round_up(1 + W_FLOATS / (j->d + 1), NR);
     chunks = (j->n + j->nc - 1) / j->nc;
     j->nc = chunks ? sl_round_up((j->n + chunks - 1) / chunks, NR) : NR;
-    j->cap = sl_min64(j->n + NR, 4 * j->k + 2 * NR);
+    j->cap = sl_round_up(sl_min64(j->n, 4 * j->k + NR) + NR, NR);
     j->m = sl_min64(B, PROPOSALS / j->cap + 1);
     j->mc = A_FLOATS / (j->d + 1) / MR * MR;
     j->mc = j->mc > MC ? MC : j->mc < MR ? MR : j->mc;
@@ -348,7 +379,7 @@ static void cut(job *j, int64_t B, int team)
 static bool get_memory(job *j, const sl_kern *k)
 {
     size_t m = (size_t)j->m, cap = (size_t)j->cap;
-    int64_t screening = MR * j->d + j->cap, deciding = 2 * j->cap, exactly = (EXACT_ROWS + 1) * j->n;
+    int64_t screening = MR * j->d, deciding = 2 * j->cap, exactly = (EXACT_ROWS + 1) * j->n;
     j->n_share = screening > deciding ? screening : deciding;
     j->n_share = sl_round_up(j->n_share > exactly ? j->n_share : exactly, 16);
     j->share = sl_kern_scratch(k, SL_SIMD_A, (size_t)(k->n_threads * j->n_share) * sizeof(float));
