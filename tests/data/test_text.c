@@ -246,6 +246,40 @@ static void cached(void **s)
     sl_ctx_free(c);
 }
 
+/* A server that stands for the network (as a proxy) and gives something else than the data set: nothing of it is kept. */
+static void wrong_download(void **s)
+{
+    (void)s;
+    static const char SERVER[] =
+        "exec python3 -c 'import socket\n"
+        "s = socket.create_server((\"127.0.0.1\", 0)); s.settimeout(30)\n"
+        "print(s.getsockname()[1], flush=True)\n"
+        "for body in (b\"not a zip\", b\"not a zip\"):\n"
+        "    c, _ = s.accept(); c.recv(65536)\n"
+        "    c.sendall(b\"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n\" % len(body) + body); c.close()\n'";
+    char proxy[64], path[512];
+    int port = 0;
+    sl_ctx *c = context(NULL, 0);
+    if (sl_data_get(c, "text8", path, &err) != SL_UNAVAILABLE || !strstr(err.msg, "SAELAB_OFFLINE")) {
+        sl_ctx_free(c);
+        skip(); /* built without libcurl */
+    }
+    FILE *server = popen(SERVER, "r");
+    assert_non_null(server);
+    assert_int_equal(fscanf(server, "%d", &port), 1);
+    snprintf(proxy, sizeof proxy, "http://127.0.0.1:%d", port);
+    setenv("http_proxy", proxy, 1);
+    unsetenv("no_proxy");
+    setenv("SAELAB_OFFLINE", "0", 1);
+    sl_assert_fails(sl_data_get(c, "text8", path, &err), SL_DATA, "http://mattmahoney.net/dc/text8.zip: the download's SHA-256 is");
+    sl_assert_fails(sl_data_get(c, "enwik8", path, &err), SL_DATA, "it holds 9 bytes (expected 100000000 bytes)");
+    unsetenv("http_proxy");
+    assert_int_equal(pclose(server), 0);
+    assert_false(sl_path_exists(at("cache/data/text8/text8")));
+    assert_false(sl_path_exists(at("cache/data/enwik8/enwik8")));
+    sl_ctx_free(c);
+}
+
 static void table(void **s)
 {
     (void)s;
@@ -416,7 +450,8 @@ int main(void)
         cmocka_unit_test_setup(passes_over_spoilt, fresh), cmocka_unit_test_setup(prefixes, fresh),
         cmocka_unit_test_setup(tinystories, fresh),      cmocka_unit_test_setup(where, fresh),
         cmocka_unit_test_setup(unknown_names, fresh),
-        cmocka_unit_test_setup(cached, fresh),           cmocka_unit_test_setup(table, fresh),
+        cmocka_unit_test_setup(cached, fresh),           cmocka_unit_test_setup(wrong_download, fresh),
+        cmocka_unit_test_setup(table, fresh),
         cmocka_unit_test_setup(king_james, fresh),       cmocka_unit_test_setup(wrong_bible, fresh),
         cmocka_unit_test_setup(grammar, fresh),          cmocka_unit_test_setup(files, fresh),
         cmocka_unit_test_setup(allocations, fresh),
