@@ -248,7 +248,7 @@ sl_status sl_opts_set(sl_ctx *ctx, const sl_opt *table, void *cfg, const char *n
     case SL_T_CHOICE: ok = set_choice(o, p, text); break;
     case SL_T_STR:
     case SL_T_STRS:
-        if (!sl_is_utf8(text, strlen(text)))
+        if (!sl_utf8_valid(text, strlen(text), NULL))
             return sl_fail(err, code, where, "UTF-8 text", "%s is not UTF-8", o->name);
         return set_text(ctx, o, p, text, where, err);
     case SL_T_END: break;

@@ -47,7 +47,7 @@ static void put_string(sink s, const char *text)
     s.put(s.user, "\"");
     uint32_t cp;
     for (size_t n = strlen(text); n > 0;) {
-        size_t len = sl_utf8_next(text, n, &cp);
+        size_t len = sl_utf8_decode(text, n, &cp);
         if (len == 0) { /* cannot come from sl_opts_set; a default of the program's own */
             len = 1;
             cp = 0xfffd;

@@ -1,37 +1,56 @@
-/* Strict UTF-8 decoding (RFC 3629). */
+/* UTF-8 decoding with the checks of RFC 3629, section 3. */
 #include "base/utf8.h"
 
-size_t sl_utf8_next(const char *s, size_t n, uint32_t *cp)
+size_t sl_utf8_decode(const char *s, size_t n, uint32_t *cp)
 {
-    static const uint32_t LEAST[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-    const unsigned char *b = (const unsigned char *)s;
-    if (b[0] < 0x80) {
-        *cp = b[0];
+    static const uint32_t SMALLEST[5] = { 0, 0, 0x80, 0x800, 0x10000 }; /* below it the form is overlong */
+    const unsigned char *u = (const unsigned char *)s;
+    if (n == 0)
+        return 0;
+    if (u[0] < 0x80) {
+        *cp = u[0];
         return 1;
     }
-    size_t len = b[0] >= 0xf0 && b[0] < 0xf8 ? 4 : b[0] >= 0xe0 && b[0] < 0xf0 ? 3 : b[0] >= 0xc0 && b[0] < 0xe0 ? 2 : 0;
+    size_t len = u[0] >= 0xF0 && u[0] <= 0xF4 ? 4 : u[0] >= 0xE0 && u[0] < 0xF0 ? 3 : u[0] >= 0xC2 && u[0] < 0xE0 ? 2 : 0;
     if (len == 0 || len > n)
         return 0;
-    uint32_t v = b[0] & (0x7fu >> len);
+    uint32_t c = u[0] & (0xFFu >> (len + 1));
     for (size_t i = 1; i < len; i++) {
-        if ((b[i] & 0xc0) != 0x80)
+        if ((u[i] & 0xC0) != 0x80)
             return 0;
-        v = v << 6 | (b[i] & 0x3f);
+        c = c << 6 | (u[i] & 0x3Fu);
     }
-    if (v < LEAST[len] || v > 0x10ffff || (v >= 0xd800 && v < 0xe000))
+    if (c < SMALLEST[len] || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))
         return 0;
-    *cp = v;
+    *cp = c;
     return len;
 }
 
-bool sl_is_utf8(const char *s, size_t n)
+size_t sl_utf8_encode(uint32_t cp, char out[4])
+{
+    if (cp < 0x80) {
+        out[0] = (char)cp;
+        return 1;
+    }
+    size_t len = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+    for (size_t i = len - 1; i > 0; i--) {
+        out[i] = (char)(0x80 | (cp & 0x3F));
+        cp >>= 6;
+    }
+    out[0] = (char)((0xF00u >> len & 0xFF) | cp);
+    return len;
+}
+
+bool sl_utf8_valid(const char *s, size_t n, size_t *bad)
 {
     uint32_t cp;
-    for (size_t i = 0; i < n;) {
-        size_t len = sl_utf8_next(s + i, n - i, &cp);
-        if (len == 0)
+    for (size_t i = 0, len; i < n; i += len) {
+        len = sl_utf8_decode(s + i, n - i, &cp);
+        if (len == 0) {
+            if (bad)
+                *bad = i;
             return false;
-        i += len;
+        }
     }
     return true;
 }

@@ -1,4 +1,4 @@
-/* One code point of UTF-8, strictly: no overlong forms, no surrogates, nothing above U+10FFFF. */
+/* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF. */
 #ifndef SL_UTF8_H
 #define SL_UTF8_H
 
@@ -6,8 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the code point at s (n >= 1 of them readable), its value in *cp; 0 when they are not UTF-8. */
-size_t sl_utf8_next(const char *s, size_t n, uint32_t *cp);
-bool sl_is_utf8(const char *s, size_t n);
+/* Length 1..4 of the character that begins s[0..n), its code point in *cp; 0 when the bytes are not valid there (or n is 0). */
+size_t sl_utf8_decode(const char *s, size_t n, uint32_t *cp);
+/* Bytes of a valid code point, 1..4. */
+size_t sl_utf8_encode(uint32_t cp, char out[4]);
+/* True when all of s[0..n) is valid; else *bad (NULL is legal) is the offset of the first byte that is not. */
+bool sl_utf8_valid(const char *s, size_t n, size_t *bad);
 
 #endif

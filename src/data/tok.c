@@ -1,6 +1,6 @@
 /* Character and byte tokenizers, and what all kinds share. */
 #include "data/tok.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "io/io.h"
 
 #include <stdio.h>

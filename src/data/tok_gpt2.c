@@ -3,7 +3,7 @@
  * Merging by a heap of (rank, position) gives the same pieces as the rounds of encoder.py, because a merged piece takes part only in
  * pairs that were learned later; a word of n bytes costs O(n log n). Words are looked up first among those already seen. */
 #include "data/tok.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "io/io.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8

@@ -1,6 +1,6 @@
 /* Escaping, and pictures inside a page. */
 #include "report/html.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <string.h>

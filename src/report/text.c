@@ -1,6 +1,6 @@
 /* Cleaning of titles, labels and names before they go into scripts. */
 #include "report/text.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 #include <string.h>
 

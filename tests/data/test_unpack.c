@@ -4,7 +4,7 @@
 #include "data/fetch.h"
 #include "data/spawn.h"
 #include "data/unpack.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "io/io.h"
 
 #include <stdio.h>
