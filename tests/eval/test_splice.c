@@ -9,7 +9,7 @@
 #include <saelab/rng.h>
 #include <string.h>
 
-enum { V = 20, C = 12, T = 8, N_IDS = 200, N_DOCS = 6 };
+enum { V = 20, C = 12, T = 8, N_IDS = 200, N_DOCS = 7 };
 
 typedef struct lab { sl_ctx *ctx; sl_lm *lm; sl_corpus corpus; int32_t ids[N_IDS]; int64_t doc[N_DOCS + 1]; } lab;
 
@@ -28,7 +28,7 @@ static void start(lab *l)
     sl_rng g = sl_rng_at(1, SL_RNG_TEST, 2, 3);
     for (int i = 0; i < N_IDS; i++)
         l->ids[i] = (int32_t)sl_rng_below(&g, V);
-    const int64_t doc[] = { 0, 17, 18, 27, 60, 62, N_IDS }; /* whole windows, one token, a window exactly, a short rest, two tokens */
+    const int64_t doc[] = { 0, 17, 18, 27, 35, 60, 62, N_IDS }; /* two windows, one token, one window, one short of it, a rest, two tokens */
     memcpy(l->doc, doc, sizeof doc);
     l->corpus = (sl_corpus){ .ids = l->ids, .n = N_IDS, .doc = l->doc, .n_docs = N_DOCS };
 }
@@ -184,7 +184,7 @@ static void ranges(void **state)
     sl_assert_ok(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 0, N_DOCS, 9, &m, &err));
     assert_int_equal(sl_metrics_get(&m, "ce_orig")->n, 16); /* whole windows until 9 tokens are reached */
     sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 1, 2, 0, &m, &err), SL_DATA, "nothing to score");
-    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 0, N_DOCS + 1, 0, &m, &err), SL_ARG, "0 to 7 of 6");
+    sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.0.hook_resid_pre", &l.corpus, 0, N_DOCS + 1, 0, &m, &err), SL_ARG, "0 to 8 of 7");
     sl_assert_fails(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.2.hook_resid_pre", &l.corpus, 0, 1, 0, &m, &err), SL_ARG, "blocks.2");
     sl_sae *s;
     sl_assert_ok(sl_sae_new(l.ctx, "standard", C + 1, 4, NULL, 0, &s, &err));

@@ -262,6 +262,41 @@ static void out_of_memory(void **state)
     rows_release(&r);
 }
 
+/* Dense latents become CSR in parts, rows are encoded in chunks: no seam shows. */
+static void no_seams(void **state)
+{
+    (void)state;
+    enum { d = 2, width = 8192, n = 2100, part = 700 };
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_err err;
+    sl_sae *s;
+    sl_assert_ok(sl_sae_new(ctx, "standard", d, width, NULL, 3, &s, &err));
+    float *b = s->b_enc->value.data;
+    for (int f = 0; f < width; f++)
+        b[f] = f % 50 ? -1e9f : 0; /* few fire */
+    sl_param_touch(s->b_enc);
+    rows r;
+    rows_normal(&r, n, d, 0, 1);
+    sl_codes all, some;
+    sl_assert_ok(sl_codes_new(ctx, n, width / 50 + 1, &all, &err));
+    sl_assert_ok(sl_codes_new(ctx, part, width / 50 + 1, &some, &err));
+    sl_assert_ok(sl_sae_encode(s, r.x, n, &all, NULL, &err));
+    for (int64_t first = 0; first < n; first += part) {
+        sl_assert_ok(sl_sae_encode(s, r.x + first * d, part, &some, NULL, &err));
+        for (int64_t i = 0; i < part; i++) {
+            int64_t at = all.row_ptr[first + i], to = some.row_ptr[i], len = some.row_ptr[i + 1] - to;
+            assert_true(len > 0 && len == all.row_ptr[first + i + 1] - at);
+            assert_memory_equal(all.idx + at, some.idx + to, (size_t)len * sizeof(int32_t));
+            sl_assert_close_f32("codes", all.val + at, some.val + to, len, 1e-6, 1e-6);
+        }
+    }
+    sl_codes_release(ctx, &all);
+    sl_codes_release(ctx, &some);
+    rows_release(&r);
+    sl_sae_free(s);
+    sl_ctx_free(ctx);
+}
+
 static void registry_is_whole(void **state)
 {
     (void)state;
@@ -286,7 +321,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topk_right_latents), cmocka_unit_test(standard_right_latents), cmocka_unit_test(decode_is_linear),
         cmocka_unit_test(feature_order_means_nothing), cmocka_unit_test(new_is_tied_and_unit), cmocka_unit_test(bad_arguments),
-        cmocka_unit_test(out_of_memory), cmocka_unit_test(registry_is_whole),
+        cmocka_unit_test(out_of_memory), cmocka_unit_test(no_seams),
+        cmocka_unit_test(registry_is_whole),
     };
     return cmocka_run_group_tests_name("sae_codes", tests, NULL, NULL);
 }

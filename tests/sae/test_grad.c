@@ -178,11 +178,88 @@ static void auxk_by_hand(void **state)
     sl_ctx_free(ctx);
 }
 
+static double value_and_grad(sl_ctx *ctx, problem *p, double grad[F * D])
+{
+    sl_err err;
+    sl_tape *t;
+    sl_assert_ok(sl_tape_new(ctx, SL_F64, &t, &err));
+    sl_params_zero_grad(p->s->params);
+    sl_var loss = build(t, p);
+    double value = sl_scalar(t, loss);
+    sl_assert_ok(sl_tape_backward(t, loss, &err));
+    memcpy(grad, p->s->W_dec->grad.data, F * D * sizeof *grad);
+    sl_tape_free(t);
+    return value;
+}
+
+/* AuxK in plain loops: the m largest positive pre-activations among the dead, decoded without bias, against e. */
+static double plain_auxk(const problem *p, const double *e, int m, double alpha)
+{
+    const double *We = p->s->W_enc->value.data, *be = p->s->b_enc->value.data, *Wd = p->s->W_dec->value.data, *c = p->s->b_dec->value.data;
+    double sum = 0, mean[D] = { 0 }, spread = 0;
+    for (int i = 0; i < B * D; i++)
+        mean[i % D] += e[i] / B;
+    for (int i = 0; i < B * D; i++)
+        spread += (e[i] - mean[i % D]) * (e[i] - mean[i % D]);
+    for (int r = 0; r < B; r++) {
+        double a[F], left[D];
+        memcpy(left, e + r * D, sizeof left);
+        for (int f = 0; f < F; f++) {
+            a[f] = p->alive[f] ? -1 : be[f];
+            for (int j = 0; j < D && !p->alive[f]; j++)
+                a[f] += We[f * D + j] * (p->x[r * D + j] - c[j]);
+        }
+        for (int q = 0; q < m; q++) {
+            int best = 0;
+            for (int f = 1; f < F; f++)
+                best = a[f] > a[best] ? f : best;
+            for (int j = 0; j < D && a[best] > 0; j++)
+                left[j] -= a[best] * Wd[best * D + j];
+            a[best] = -1;
+        }
+        for (int j = 0; j < D; j++)
+            sum += left[j] * left[j];
+    }
+    return alpha * sum / spread;
+}
+
+/* With the step's own residual: the value of plain loops for several k_aux, and no gradient through the residual. */
+static void auxk_of_the_steps_residual(void **state)
+{
+    (void)state;
+    sl_ctx *ctx = sl_test_ctx(1);
+    for (int k_aux = 0; k_aux <= 12; k_aux += 3) { /* 0: d_in / 2 = 3; 12: more than the 10 that are dead */
+        problem p;
+        double own[F * D], frozen[F * D], e[B * D], none[F * D];
+        start(&p, ctx, "topk", &(sl_topk_options){ .k = 4, .k_aux = k_aux, .aux_alpha = .5 });
+        double without = value_and_grad(ctx, &p, none);
+        some_dead(&p);
+        p.batch.residual = NULL;
+        double with = value_and_grad(ctx, &p, own);
+        sl_err err;
+        sl_tape *t;
+        sl_assert_ok(sl_tape_new(ctx, SL_F64, &t, &err));
+        const double *y = sl_value(t, sl_sae_reconstruct(t, p.s, p.s->ops->encode(t, p.s, sl_const(t, &p.xt))))->data;
+        for (int i = 0; i < B * D; i++)
+            p.residual[i] = e[i] = p.x[i] - y[i];
+        sl_tape_free(t);
+        double expected = plain_auxk(&p, e, k_aux == 0 ? D / 2 : k_aux, .5), got = with - without;
+        sl_assert_close_f64("AuxK", &got, &expected, 1, 1e-10, 1e-10);
+        p.batch.residual = &p.residual_t;
+        value_and_grad(ctx, &p, frozen);
+        sl_assert_close_f64("gradient", own, frozen, F * D, 1e-12, 1e-10);
+        assert_memory_not_equal(own, none, sizeof own);
+        sl_sae_free(p.s);
+    }
+    sl_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(standard_unit), cmocka_unit_test(standard_free), cmocka_unit_test(topk), cmocka_unit_test(topk_with_auxk),
         cmocka_unit_test(losses_by_hand), cmocka_unit_test(auxk_by_hand),
+        cmocka_unit_test(auxk_of_the_steps_residual),
     };
     return cmocka_run_group_tests_name("sae_grad", tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { D = 12, F = 30, N = 500, STEPS = 40, BATCH = 64 };
+enum { D = 12, F = 80, N = 500, STEPS = 40, BATCH = 64 };
 
 static sl_sae_train_config config(void)
 {
@@ -19,7 +19,7 @@ static sl_sae_train_config config(void)
     c.batch = BATCH;
     c.lr = 5e-3;
     c.checkpoint_seconds = 0;
-    c.dead_window = 4 * BATCH; /* so that AuxK has work */
+    c.dead_window = 2 * BATCH; /* so that AuxK has work */
     return c;
 }
 
@@ -86,8 +86,39 @@ static void any_thread_count(void **state)
             same_run(&more, &one);
         }
         assert_int_equal(one.n, STEPS);
+        assert_true(strcmp(sl_variant_at(v)->name, "topk") != 0 || one.curve[STEPS / 2].dead > 0);
         print_message("%s: fvu %.3f -> %.3f, dead at the end %.2f\n", sl_variant_at(v)->name, one.curve[0].fvu, one.curve[STEPS - 1].fvu, one.curve[STEPS - 1].dead);
         assert_true(one.curve[STEPS - 1].fvu < .7 * one.curve[0].fvu);
+    }
+}
+
+/* Every option of the run reaches it: changed, it changes the weights. */
+static void options_matter(void **state)
+{
+    (void)state;
+    static const struct { const char *name, *text; } change[] = {
+        { "steps", "39" }, { "batch", "63" }, { "warmup", "0" }, { "lr", "0.004" }, { "decay_fraction", "0.1" }, { "beta1", "0.8" },
+        { "beta2", "0.99" }, { "clip", "0.001" }, { "dead_window", "1" }, { "normalize", "false" } };
+    run base;
+    train(1, "topk", NULL, &base);
+    for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
+        sl_ctx *ctx = sl_test_ctx(1);
+        sl_err err;
+        rows r;
+        float w[2 * F * D + F + D];
+        rows_planted(&r, N, D, 20, 3, 6, NULL);
+        sl_sae *s = make(ctx, "topk");
+        sl_sae_train_config c = config();
+        sl_assert_ok(sl_opts_set(ctx, sl_sae_train_opts, &c, change[i].name, change[i].text, "test", SL_ARG, &err));
+        sl_sae_result res;
+        sl_assert_ok(sl_sae_train(s, &r.src, &c, NULL, &res, &err));
+        weights(s, w);
+        if (memcmp(w, base.w, sizeof w) == 0)
+            fail_msg("%s changes nothing", change[i].name);
+        sl_free(ctx, res.curve);
+        sl_sae_free(s);
+        rows_release(&r);
+        sl_ctx_free(ctx);
     }
 }
 
@@ -286,21 +317,21 @@ static int64_t firing(sl_ctx *ctx, sl_sae *s, const float *x, int64_t n, int64_t
 /* The encoders of ten latents are shrunk a hundredfold: they never win a place among the k, so without AuxK nothing moves them. */
 static int64_t revived(sl_ctx *ctx, double alpha)
 {
-    enum { dead = 10, n = 256 };
+    enum { dead = 10, width = 30, n = 256 };
     sl_err err;
     sl_sae *s;
     rows r;
     rows_planted(&r, n, D, 20, 3, 6, NULL);
-    sl_assert_ok(sl_sae_new(ctx, "topk", D, F, &(sl_topk_options){ .k = 2, .aux_alpha = alpha }, 4, &s, &err));
+    sl_assert_ok(sl_sae_new(ctx, "topk", D, width, &(sl_topk_options){ .k = 2, .aux_alpha = alpha }, 4, &s, &err));
     float *w = s->W_enc->value.data;
     for (int64_t i = 0; i < dead * D; i++)
         w[i] *= .01f;
     sl_param_touch(s->W_enc);
     assert_int_equal(firing(ctx, s, r.x, n, dead), 0);
-    uint8_t alive[F];
-    for (int f = 0; f < F; f++)
+    uint8_t alive[width];
+    for (int f = 0; f < width; f++)
         alive[f] = f >= dead;
-    sl_tensor mask = sl_tensor_of(SL_U8, alive, 1, (int64_t)F);
+    sl_tensor mask = sl_tensor_of(SL_U8, alive, 1, (int64_t)width);
     sl_tape *t;
     sl_assert_ok(sl_tape_new(ctx, SL_F32, &t, &err));
     sl_optim o = { .kind = SL_OPTIM_ADAMW, .lr = 3e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8 };
@@ -434,7 +465,7 @@ static void trainer_counts_dead(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_thread_count), cmocka_unit_test(resume_equals_uninterrupted), cmocka_unit_test(checkpoints_of_another_training),
+        cmocka_unit_test(any_thread_count), cmocka_unit_test(options_matter), cmocka_unit_test(resume_equals_uninterrupted), cmocka_unit_test(checkpoints_of_another_training),
         cmocka_unit_test(planted_dictionary_is_found), cmocka_unit_test(auxk_revives), cmocka_unit_test(normalisation_is_folded),
         cmocka_unit_test(without_normalisation), cmocka_unit_test(trainer_counts_dead),
     };
