@@ -12,7 +12,7 @@
 /* Errors of this section: SL_MISSING (no such file), SL_MEM, SL_IO (with the system's reason), naming the path. */
 
 /* Fails the n-th create/write/fsync/rename/mkdir (counted from 1, over all threads) with ENOSPC, once; 0: never. Tests only. */
-void sl_io_fail_at(int64_t n);
+void sl_io_fail_at(int64_t n); /* SAELAB_FAIL_IO=n in the environment does the same for a whole program */
 
 /* A file written under a temporary name beside `path` (PATH.tmp-PID-N), fsync'ed and renamed by commit; abort, or a failed
  * commit, leaves nothing. A killed process leaves its temporary file: whoever holds the folder's lock calls sl_dir_sweep.

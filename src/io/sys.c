@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* The one mutable global: injection has to reach calls that take no context. 0: off. */
@@ -13,8 +15,19 @@ static atomic_llong fail_after;
 
 void sl_io_fail_at(int64_t n) { atomic_store(&fail_after, n); }
 
+static pthread_once_t asked = PTHREAD_ONCE_INIT;
+
+/* Tests of whole programs inject through the environment. */
+static void ask_environment(void)
+{
+    const char *n = getenv("SAELAB_FAIL_IO");
+    if (n && atomic_load(&fail_after) == 0)
+        sl_io_fail_at(strtoll(n, NULL, 10));
+}
+
 static bool injected(void)
 {
+    pthread_once(&asked, ask_environment);
     if (atomic_load(&fail_after) <= 0 || atomic_fetch_sub(&fail_after, 1) != 1)
         return false;
     errno = ENOSPC;

@@ -263,11 +263,12 @@ json_t *sl_arm_json(const sl_arm *a)
 
 json_t *sl_plan_json(const sl_plan *p)
 {
-    json_t *arms = json_object();
+    json_t *arms = json_object(), *train = sl_opts_json(sl_lm_train_opts, &p->lm_train);
+    json_object_del(train, "seed"); /* a replicate's, as for arms */
     for (int i = 0; i < p->n_arms; i++)
         json_object_set_new(arms, p->arm[i].name, sl_arm_json(&p->arm[i]));
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "study", p->study, "run", p->run_name, "profile",
                      sl_profiles[p->profile], "settings", sl_opts_json(sl_plan_run_opts, &p->run), "lm",
                      sl_opts_json(sl_plan_lm_opts, &p->lm), "lm_config", sl_opts_json(sl_lm_opts, &p->lm_config), "lm_train",
-                     sl_opts_json(sl_lm_train_opts, &p->lm_train), "acts", sl_opts_json(sl_plan_acts_opts, &p->acts), "arms", arms);
+                     train, "acts", sl_opts_json(sl_plan_acts_opts, &p->acts), "arms", arms);
 }

@@ -3,12 +3,10 @@
 #include "study/stages.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,22 +73,13 @@ static sl_status finished_key(sl_ctx *ctx, const char *out, char key[65], sl_err
 
 static sl_status take_lock(place *p, sl_err *err)
 {
-    char path[SL_PATH + 32];
     struct stat s;
     if (lstat(p->partial, &s) == 0 && !S_ISDIR(s.st_mode))
         return sl_fail(err, SL_ARG, p->partial, "a folder, or nothing", "it is not a folder");
     if (mkdir(p->partial, 0777) != 0 && errno != EEXIST)
         return sl_fail(err, SL_IO, p->partial, "a folder that can be written", "cannot make it: %s", strerror(errno));
-    snprintf(path, sizeof path, "%s/.lock", p->partial);
-    p->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-    if (p->lock < 0)
-        return sl_fail(err, SL_IO, path, "a folder that can be written", "cannot lock it: %s", strerror(errno));
-    if (flock(p->lock, LOCK_EX | LOCK_NB) != 0) {
-        close(p->lock);
-        p->lock = -1;
-        return sl_fail(err, SL_BUSY, p->partial, "one process at a run", "another process is working there");
-    }
-    return SL_OK;
+    SL_TRY(sl_dir_lock(p->partial, &p->lock, err));
+    return sl_dir_sweep(p->partial, err);
 }
 
 static void log_line(void *user, const sl_event *e)
@@ -132,9 +121,9 @@ static sl_status finish(sl_run *r, place *p, const char *key, sl_err *err)
     sl_status st = sl_json_save(r->ctx, path, j, err);
     json_decref(j);
     SL_TRY(st);
+    snprintf(path, sizeof path, "%s/stages", p->partial); /* of a run without the cache */
+    SL_TRY(sl_dir_remove(path, err));
     SL_TRY(move_old(r->ctx, p->out, err));
-    snprintf(path, sizeof path, "%s/.lock", p->partial);
-    unlink(path);
     return sl_path_rename(p->partial, p->out, err);
 }
 
@@ -199,8 +188,7 @@ sl_status sl_study_run(sl_ctx *ctx, const char *study_dir, const sl_run_config *
         SL_GO(take_lock(&p, err));
     st = work(&r, &p, key, err);
 done:
-    if (p.lock >= 0)
-        close(p.lock);
+    sl_dir_unlock(p.lock);
     sl_run_release(&r);
     sl_plan_release(&plan);
     return st;

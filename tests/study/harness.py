@@ -37,6 +37,9 @@ class Place:
         self.env = dict(os.environ, SAELAB_CACHE=os.path.join(self.dir, "cache"), SAELAB_OFFLINE="1",
                         XDG_CONFIG_HOME=os.path.join(self.dir, "config"))
         self.env.setdefault("SAELAB_DATA", os.path.join(ROOT, "..", "shared", "data"))
+        if not os.path.exists(os.path.join(self.env["SAELAB_DATA"], "tinyshakespeare", "input.txt")):
+            print("SKIP: missing test data tinyshakespeare/input.txt")
+            sys.exit(77)
 
     def write(self, name, text):
         with open(os.path.join(self.study, name), "w") as f:
