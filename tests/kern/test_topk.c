@@ -1,0 +1,228 @@
+/* encode_topk of every layer against ref, bit for bit, where a fast one can go wrong: features over several packed parts, passes over
+ * d, ties, values that only rounding tells apart, ranges where squares over- and underflow, and numbers that are not finite. */
+#include "support.h"
+
+#include "kern/kern.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct shape { int64_t B, F, d, k; } shape;
+
+typedef struct data {
+    shape s;
+    float *x, *w, *b; /* [B, d], [F, d], [F] */
+    uint8_t *skip;    /* [F] */
+} data;
+
+static float *room(int64_t n)
+{
+    float *p = malloc((size_t)n * sizeof *p);
+    assert_non_null(p);
+    return p;
+}
+
+static void fill(float *p, int64_t n, uint64_t stream)
+{
+    sl_rng r = sl_rng_at(7, SL_RNG_TEST, 0, stream);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = (float)(2 * sl_rng_uniform(&r) - 1);
+}
+
+static data data_new(shape s)
+{
+    data t = { s, room(s.B * s.d), room(s.F * s.d), room(s.F), malloc((size_t)s.F) };
+    assert_non_null(t.skip);
+    fill(t.x, s.B * s.d, 1);
+    fill(t.w, s.F * s.d, 2);
+    fill(t.b, s.F, 3);
+    for (int64_t f = 0; f < s.F; f++)
+        t.skip[f] = f % 7 == 3;
+    return t;
+}
+
+static void data_free(data *t)
+{
+    free(t->x);
+    free(t->w);
+    free(t->b);
+    free(t->skip);
+}
+
+static sl_csr code_new(shape s)
+{
+    sl_csr z = { .n_rows = s.B, .n_cols = s.F, .capacity = s.B * s.k };
+    z.row_ptr = malloc((size_t)(s.B + 1) * sizeof *z.row_ptr);
+    z.idx = malloc((size_t)z.capacity * sizeof *z.idx);
+    z.val = malloc((size_t)z.capacity * sizeof(float));
+    assert_true(z.row_ptr && z.idx && z.val);
+    return z;
+}
+
+static void code_free(sl_csr *z)
+{
+    free(z->row_ptr);
+    free(z->idx);
+    free(z->val);
+}
+
+static void encode(const sl_kern *k, const data *t, bool with_skip, sl_csr *z)
+{
+    sl_tensor x = sl_tensor_of(SL_F32, t->x, 2, t->s.B, t->s.d), W = sl_tensor_of(SL_F32, t->w, 2, t->s.F, t->s.d);
+    sl_tensor b = sl_tensor_of(SL_F32, t->b, 1, t->s.F), skip = sl_tensor_of(SL_U8, t->skip, 1, t->s.F);
+    k->encode_topk(k, &x, &W, &b, with_skip ? &skip : NULL, t->s.k, z);
+    assert_false(sl_kern_failed(k));
+}
+
+/* The layer `fast` with 1 and 3 threads against ref, without and with skipped features; returns the entries without. */
+static int64_t compare(const char *what, const char *fast, const data *t)
+{
+    int64_t entries = 0;
+    sl_csr want = code_new(t->s), got = code_new(t->s);
+    for (int n_threads = 1; n_threads <= 3; n_threads += 2) {
+        const sl_kern *ref, *k;
+        sl_err err;
+        sl_ctx *ctx = sl_test_ctx(n_threads);
+        sl_assert_ok(sl_kern_named(ctx, "ref", &ref, &err));
+        sl_assert_ok(sl_kern_named(ctx, fast, &k, &err));
+        for (int with_skip = 1; with_skip >= 0; with_skip--) {
+            encode(ref, t, with_skip, &want);
+            encode(k, t, with_skip, &got);
+            entries = want.row_ptr[t->s.B];
+            for (int64_t r = 0; r <= t->s.B; r++)
+                if (got.row_ptr[r] != want.row_ptr[r])
+                    fail_msg("%s: row_ptr[%lld] is %lld, not %lld", what, (long long)r, (long long)got.row_ptr[r], (long long)want.row_ptr[r]);
+            for (int64_t e = 0; e < entries; e++)
+                if (got.idx[e] != want.idx[e])
+                    fail_msg("%s: idx[%lld] is %d, not %d", what, (long long)e, (int)got.idx[e], (int)want.idx[e]);
+            assert_memory_equal(got.val, want.val, (size_t)entries * sizeof(float));
+        }
+        sl_ctx_free(ctx);
+    }
+    code_free(&want);
+    code_free(&got);
+    return entries;
+}
+
+/* ---- what can go wrong ---- */
+
+static void large_shapes(void **state)
+{
+    /* several packed parts; several passes over d; k beyond the positive ones; more proposals than are held at once */
+    static const shape shapes[] = { { 37, 5003, 301, 32 }, { 13, 1031, 1000, 8 }, { 101, 259, 385, 200 }, { 1700, 5003, 1, 2000 }, { 3, 70001, 3, 1 } };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        data t = data_new(shapes[i]);
+        char what[64];
+        snprintf(what, sizeof what, "shape %zu", i);
+        assert_true(compare(what, *state, &t) >= t.s.B);
+        data_free(&t);
+    }
+}
+
+/* Small integers: exact in every order of summation, and most values occur many times. */
+static void ties(void **state)
+{
+    data t = data_new((shape){ 50, 2003, 12, 40 });
+    for (int64_t i = 0; i < t.s.B * t.s.d; i++)
+        t.x[i] = roundf(t.x[i]);
+    for (int64_t i = 0; i < t.s.F * t.s.d; i++)
+        t.w[i] = roundf(t.w[i]);
+    for (int64_t f = 0; f < t.s.F; f++)
+        t.b[f] = roundf(t.b[f]);
+    assert_int_equal(compare("ties", *state, &t), t.s.B * t.s.k);
+    data_free(&t);
+}
+
+/* x is 1 and features are rotations of one vector: the same sum in another order, so that only rounding tells them apart, and a
+ * product that rounds otherwise ranks them otherwise. `every`: of which features. */
+static void rounding(void **state)
+{
+    for (int every = 1; every <= 50; every += 49) {
+        data t = data_new((shape){ 9, 4001, 800, 32 });
+        for (int64_t i = 0; i < t.s.B * t.s.d; i++)
+            t.x[i] = 1;
+        memset(t.b, 0, (size_t)t.s.F * sizeof *t.b);
+        for (int64_t i = 0; i < t.s.d; i++)
+            t.w[i] += .1f; /* a sum of about 80, above those of the others */
+        for (int64_t f = every; f < t.s.F; f += every)
+            for (int64_t i = 0; i < t.s.d; i++)
+                t.w[f * t.s.d + i] = t.w[(i + f) % t.s.d];
+        assert_int_equal(compare("rounding", *state, &t), t.s.B * t.s.k);
+        data_free(&t);
+    }
+}
+
+static void scale(float *p, int64_t n, float by)
+{
+    for (int64_t i = 0; i < n; i++)
+        p[i] *= by;
+}
+
+/* Squares that underflow, products that do, sums that overflow, and single rows far from the others. */
+static void ranges(void **state)
+{
+    static const float by[][2] = { { 1e-25f, 1e25f }, { 1e-25f, 1e-15f }, { 1e25f, 1e12f }, { 1e20f, 1e20f }, { 1, 0 }, { 0, 1 } };
+    for (size_t i = 0; i < sizeof by / sizeof *by; i++) {
+        data t = data_new((shape){ 21, 700, 90, 10 });
+        char what[64];
+        snprintf(what, sizeof what, "x by %g, W by %g", (double)by[i][0], (double)by[i][1]);
+        scale(t.x, t.s.B * t.s.d, by[i][0]);
+        scale(t.w, t.s.F * t.s.d, by[i][1]);
+        if (i != 4)
+            scale(t.b, t.s.F, 0);
+        compare(what, *state, &t);
+        data_free(&t);
+    }
+    data t = data_new((shape){ 21, 700, 90, 10 });
+    scale(t.w + 333 * t.s.d, t.s.d, 1e6f);
+    memset(t.x + 4 * t.s.d, 0, (size_t)t.s.d * sizeof *t.x);
+    scale(t.x + 5 * t.s.d, t.s.d, 1e7f);
+    t.b[17] = 1e9f;
+    compare("rows far from the others", *state, &t);
+    data_free(&t);
+}
+
+static void not_finite(void **state)
+{
+    data t = data_new((shape){ 21, 700, 90, 10 });
+    t.x[3 * t.s.d + 5] = NAN;
+    t.x[4 * t.s.d + 5] = INFINITY;
+    compare("x", *state, &t);
+    t.w[0] = NAN;
+    t.w[699 * t.s.d + 89] = -INFINITY;
+    compare("W", *state, &t);
+    data_free(&t);
+    t = data_new((shape){ 21, 700, 90, 10 });
+    t.b[6] = NAN;
+    t.b[7] = INFINITY;
+    t.b[8] = -INFINITY;
+    compare("b", *state, &t);
+    data_free(&t);
+}
+
+/* Fewer positive ones than k, and none. */
+static void few_positive(void **state)
+{
+    data t = data_new((shape){ 40, 900, 20, 64 });
+    for (int64_t f = 0; f < t.s.F; f++)
+        t.b[f] = f % 100 == 5 ? 100 : -100;
+    assert_int_equal(compare("nine positive", *state, &t), t.s.B * 9);
+    for (int64_t f = 0; f < t.s.F; f++)
+        t.b[f] = -100;
+    assert_int_equal(compare("none positive", *state, &t), 0);
+    memset(t.skip, 1, (size_t)t.s.F);
+    compare("all skipped", *state, &t);
+    data_free(&t);
+}
+
+#define IN_LAYERS(test) { #test ", ref+simd", test, NULL, NULL, "ref+simd" }, { #test ", ref+simd+onednn", test, NULL, NULL, "ref+simd+onednn" }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_LAYERS(large_shapes), IN_LAYERS(ties), IN_LAYERS(rounding), IN_LAYERS(ranges), IN_LAYERS(not_finite), IN_LAYERS(few_positive),
+    };
+    return cmocka_run_group_tests_name("kern_topk", tests, NULL, NULL);
+}
