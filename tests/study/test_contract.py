@@ -188,14 +188,16 @@ def a_read_only_place_and_a_busy_one(place):
 
 
 def texts(place):
-    data = os.path.join(place.dir, "data", "shakespeare_char")
-    os.makedirs(data)
-    open(os.path.join(data, "input.txt"), "w").close()
-    _, err = place.experiment("--out_dir=run_0", env={"SAELAB_DATA": os.path.dirname(data)}, code=1)
-    assert "empty" in error_line(err), err
-    untouched(place)
-    _, err = place.run("lm", "train", "--text", "/nonexistent.txt", "-o", place.path("lm"), code=1)
-    assert "/nonexistent.txt" in error_line(err) and not os.path.exists(place.path("lm"))
+    empty, strange = os.path.join(place.dir, "empty.txt"), os.path.join(place.dir, "strange.txt")
+    open(empty, "w").close()
+    with open(strange, "w") as f:
+        f.write("To be, or not to be: that is the \u20ac question.\n" * 50)
+    for path, what in (("/nonexistent.txt", "/nonexistent.txt"), (empty, "empty")):
+        _, err = place.run("lm", "train", "--text", path, "-o", place.path("lm"), code=1)
+        assert what in error_line(err) and not os.path.exists(place.path("lm")), err
+    place.experiment("--out_dir=run_0")
+    _, err = place.run("lm", "eval", place.path("run_0", "lm-seed0"), "--text", strange, code=1)
+    assert "byte" in error_line(err) and "\u20ac" in error_line(err), err
 
 
 def disk_full(place):
