@@ -109,6 +109,12 @@ static sl_status make_context(cli *c, sl_err *err)
     if (!c->ctx)
         return sl_fail(err, SL_MEM, NULL, NULL, "no memory to start");
     catch_signals(c->ctx);
+    if (sl_ctx_options(c->ctx)->bf16) {
+        sl_machine m;
+        SL_TRY(sl_machine_info(c->ctx, &m, err));
+        if (!m.has_bf16)
+            sl_log(c->ctx, SL_LOG_WARN, "this CPU has no bf16 products: they are done in f32");
+    }
     return SL_OK;
 }
 
@@ -162,14 +168,37 @@ static int run_command(const command *k, int argc, const char **argv)
     return code;
 }
 
+/* Flags of every command may stand before the command's words (`saelab --kern=ref doctor`): how many arguments are they? */
+static int n_leading_flags(int argc, const char **argv)
+{
+    int i = 0;
+    while (i < argc && argv[i][0] == '-' && argv[i][1]) {
+        const sl_opt *o = strchr(argv[i], '=') ? NULL : sl_opts_find(COMMON, argv[i] + strspn(argv[i], "-"));
+        i += o && o->type != SL_T_BOOL && i + 1 < argc ? 2 : 1;
+    }
+    return i;
+}
+
+/* Moves them behind the rest. */
+static void rotate(int argc, const char **argv, int n)
+{
+    for (; n > 0; n--) {
+        const char *first = argv[0];
+        memmove(argv, argv + 1, (size_t)(argc - 1) * sizeof *argv);
+        argv[argc - 1] = first;
+    }
+}
+
 int main(int argc, const char **argv)
 {
     int n_words = 0;
-    const char *version[] = { "version" };
     argc--;
     argv++;
-    if (argc == 1 && strcmp(argv[0], "--version") == 0)
-        argv = version;
+    if (argc > 0 && strcmp(argv[0], "--version") == 0)
+        argv[0] = "version";
+    int n_flags = n_leading_flags(argc, argv);
+    if (n_flags < argc)
+        rotate(argc, argv, n_flags);
     const command *k = find_command(argc, argv, &n_words);
     return k ? run_command(k, argc - n_words, argv + n_words) : no_command(argc, argv);
 }

@@ -50,6 +50,9 @@ class Flags(Case):
         self.fails("lm", "info", line="saelab lm info: an argument is missing (expected saelab lm info LM)")
         for form in (["--no-json"], ["--threads=2"], ["--threads", "2"], ["--threads", "1e0"], ["--data_dir=x"], ["-q"]):
             self.assertIn("saelab", self.run_tool("version", *form).stdout)
+            self.assertIn("saelab", self.run_tool(*form, "version").stdout)
+        self.assertEqual(self.json("--kern=ref", "doctor", "--threads", "1")["kernels"], "ref")
+        self.fails("--threads", "x", "cache", "list", line="saelab cache list: --threads: threads is 'x'")
 
     def test_missing_pieces(self):
         self.fails("sae", "train", "-o", "s", line="--acts: what is there to train on? (expected --acts FOLDER, or --lm FOLDER)")
