@@ -14,7 +14,7 @@ enum {
     MC = 96,           /* rows of a block of C: its part of A is at most 147 KB */
     N_CHUNK = 2048,    /* columns of B packed at once, */
     M_CHUNK = 4096,    /* and of a transposed A, */
-    B_FLOATS = 1 << 20, A_FLOATS = M_CHUNK * KC /* as many rows as fit here */
+    FLOATS = 4 << 20   /* as many rows as fit here: threads meet at every chunk, so few large ones; 1/50 B a flop is read from it */
 };
 
 typedef struct job {
@@ -228,7 +228,7 @@ static float *partial_sums(const sl_kern *k, const sl_gemm *g, const sl_gemm_dim
 /* The rows and columns in hand over all of K. */
 static void panel(job *w, int team)
 {
-    int64_t b_rows = B_FLOATS / sl_round_up(w->nc, NR), a_rows = w->g->ta ? A_FLOATS / sl_round_up(w->m, MR) : b_rows;
+    int64_t b_rows = FLOATS / sl_round_up(w->nc, NR), a_rows = w->g->ta ? FLOATS / sl_round_up(w->m, MR) : b_rows;
     int64_t step = sl_min64(a_rows, b_rows) / w->kc * w->kc;
     cut(w, team);
     for (w->k0 = 0; w->k0 < w->d.K; w->k0 = w->k1) {
@@ -244,8 +244,8 @@ void SL_V(sl_simd_gemm)(const sl_kern *k, const sl_gemm *g)
     assert(w.d.K > 0);
     w.kc = (w.d.K + (w.d.K + KC - 1) / KC - 1) / ((w.d.K + KC - 1) / KC);
     int team = sl_team(k, w.d.M * w.d.N * w.d.K / 8);
-    w.b = sl_kern_scratch(k, SL_SIMD_B, (size_t)B_FLOATS * sizeof(float));
-    w.a = sl_kern_scratch(k, SL_SIMD_A, (size_t)A_FLOATS * sizeof(float));
+    w.b = sl_kern_scratch(k, SL_SIMD_B, (size_t)sl_min64(FLOATS, sl_round_up(w.d.N, NR) * w.d.K) * sizeof(float));
+    w.a = sl_kern_scratch(k, SL_SIMD_A, (size_t)sl_min64(FLOATS, (g->ta ? sl_round_up(w.d.M, MR) : MR) * w.d.K) * sizeof(float));
     w.acc = partial_sums(k, g, &w.d);
     if (!w.a || !w.b || !w.acc)
         return;
