@@ -37,6 +37,7 @@ sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err); /* pri
 /* The text of `key` at the top level of dir/config.yaml, interned; NULL when there is none: what a model or an SAE was trained on. */
 const char *trained_on(cli *c, const char *dir, const char *key);
 sl_status free_space(const char *dir, int64_t need_bytes, sl_err *err); /* SL_IO when that is more than what is free */
+bool on_path(const char *program); /* can it be started? */
 json_t *option_json(const sl_opt *o, const void *cfg);
 json_t *json_text(const char *bytes, size_t n); /* not UTF-8: '?' for every byte that is not ASCII */
 

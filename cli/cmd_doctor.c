@@ -1,23 +1,7 @@
 /* saelab doctor: what this machine gives, and what is missing. */
 #include "cmd.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-static bool on_path(const char *program)
-{
-    const char *path = getenv("PATH");
-    char file[1200];
-    while (path && *path) {
-        size_t n = strcspn(path, ":");
-        snprintf(file, sizeof file, "%.*s/%s", (int)n, path, program);
-        if (access(file, X_OK) == 0)
-            return true;
-        path += n + (path[n] == ':');
-    }
-    return false;
-}
 
 static void processor(cli *c, const sl_machine *m)
 {

@@ -133,6 +133,20 @@ sl_status free_space(const char *dir, int64_t need_bytes, sl_err *err)
     return sl_fail(err, SL_IO, dir, "a larger disk, or fewer tokens", "%s are needed and %s are free", text_bytes(need, need_bytes), text_bytes(have, bytes));
 }
 
+bool on_path(const char *program)
+{
+    const char *path = getenv("PATH");
+    char file[1200];
+    while (path && *path) {
+        size_t n = strcspn(path, ":");
+        snprintf(file, sizeof file, "%.*s/%s", (int)n, path, program);
+        if (access(file, X_OK) == 0)
+            return true;
+        path += n + (path[n] == ':');
+    }
+    return false;
+}
+
 json_t *option_json(const sl_opt *o, const void *cfg)
 {
     const void *p = (const char *)cfg + o->offset;

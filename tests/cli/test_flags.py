@@ -98,6 +98,30 @@ class Flags(Case):
         self.assertEqual(p.stderr, "saelab version: standard output: cannot be written\n")
 
 
+class Study(Case):
+    PLAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "studies", "purification")
+
+    def test_show(self):
+        self.assertIn("run_0", self.run_tool("study", "show", self.PLAN).stdout)
+        os.mkdir(self.path("mine"))
+        self.write("mine/experiment.yaml", "study: mine\nrun_0: {lm: {preset: [smoke]}}\n")
+        self.fails("study", "show", "mine", line="mine/experiment.yaml:2:")
+
+    def test_run_names_a_run_of_the_plan(self):
+        at = ["--study", self.PLAN]
+        self.fails("study", "run", *at, line="--out-dir: no run was named (expected --out-dir=run_0, or RUN)")
+        for form in (["run_9"], ["--out_dir=run_9"], ["run_9", "-o", "x/run_9"], ["run_9", "-o", "."], ["-o", "y/run_9/"]):
+            os.makedirs(self.path("x"), exist_ok=True)
+            os.makedirs(self.path("y"), exist_ok=True)
+            with self.subTest(form=form):
+                self.fails("study", "run", *form, *at, line="has no run named 'run_9'")
+        self.fails("study", "run", "a/run_0", "-o", "b", *at, line="RUN is a path, and there is --out-dir too")
+        self.write("run_0", "mine")
+        self.fails("study", "run", "run_0", "-o", self.dir, "--profile", "smoke", *at, line="run_0")
+        self.assertEqual(self.read("run_0"), b"mine")
+        self.assertEqual(sorted(os.listdir(self.dir)), ["run_0", "x", "y"])
+
+
 class Json(Case):
     def test_errors(self):
         e = self.json("lm", "train", "--n-layer", "x", code=2)
