@@ -11,7 +11,7 @@
 
 enum {
     KC = 384,          /* longest pass: a panel of B is 24 KB */
-    MC = 96,           /* rows of a block of C: its part of A is at most 147 KB */
+    MC = 192,          /* rows of a block of C: its part of A is at most 295 KB */
     N_CHUNK = 2048,    /* columns of B packed at once, */
     M_CHUNK = 4096,    /* and of a transposed A, */
     FLOATS = 4 << 20   /* as many rows as fit here: threads meet at every chunk, so few large ones; 1/50 B a flop is read from it */
@@ -119,7 +119,7 @@ static inline void fetch_c(const job *w, int64_t i0, int64_t j0, int64_t m)
 /* ---- blocks ---- */
 
 /* Row-major A is read in place, but for the last rows, which are copied to panels of MR rows (by one thread, for all passes in
- * hand). A transposed A is packed as B is: its rows are read whole, and dealt out to the panels. Panels of a pass follow each other. */
+ * hand). A transposed A is packed as B is. Panels of a pass follow each other. */
 static void pack_last_rows(const job *w)
 {
     int64_t whole = w->m / MR * MR, n = w->m - whole;
@@ -128,18 +128,6 @@ static void pack_last_rows(const job *w)
     for (int64_t k = w->k0; k < w->k1; k++)
         for (int64_t r = 0; r < n; r++)
             w->a[(k - w->k0) * MR + r] = src[r * w->d.lda + k];
-}
-
-/* Row k of a transposed A. */
-static void pack_a_row(const job *w, int64_t k)
-{
-    const float *src = (const float *)w->g->a->data + k * w->d.lda + w->i0;
-    int64_t pass = (k - w->k0) / w->kc, kp = w->k0 + pass * w->kc, kc = sl_min64(w->kc, w->k1 - kp), whole = w->m / MR * MR;
-    float *out = w->a + (kp - w->k0) * sl_round_up(w->m, MR) + (k - kp) * MR;
-    for (int64_t r = 0; r < whole; r += MR)
-        memcpy(out + r * kc, src + r, MR * sizeof *out);
-    for (int64_t r = whole; r < sl_round_up(w->m, MR); r++)
-        out[whole * kc + r - whole] = r < w->m ? src[r] : 0;
 }
 
 typedef struct rows { const float *p; int64_t rs, cs; } rows; /* element (r, k) is p[r rs + k cs] */
@@ -171,12 +159,33 @@ static void block(const job *w, int64_t i0, int64_t m, int64_t jb, int64_t je, i
         }
 }
 
-static void pack_b(const job *w, int64_t pass, int64_t panel)
+/* B is packed by panels where its columns are rows in memory (tb), else by rows: memory is read in order either way. */
+static void pack_b_panel(const job *w, int64_t pass, int64_t panel)
 {
     int64_t k0 = w->k0 + pass * w->kc, kc = sl_min64(w->kc, w->k1 - k0), j = panel * NR;
-    const float *src = (const float *)w->g->b->data + (w->g->tb ? (w->j0 + j) * w->d.ldb + k0 : k0 * w->d.ldb + w->j0 + j);
     float *out = w->b + (k0 - w->k0) * sl_round_up(w->nc, NR) + j * kc;
-    SL_V(sl_simd_pack)(src, w->d.ldb, w->g->tb, kc, sl_min64(NR, w->nc - j), out);
+    SL_V(sl_simd_pack)((const float *)w->g->b->data + (w->j0 + j) * w->d.ldb + k0, w->d.ldb, true, kc, sl_min64(NR, w->nc - j), out);
+}
+
+/* Row k, dealt out to panels of `width` numbers: the first of n comes from src[0]; zeros fill the last panel. */
+static inline void deal_row(const job *w, const float *src, int64_t k, int64_t n, int64_t width, float *base)
+{
+    int64_t kp = w->k0 + (k - w->k0) / w->kc * w->kc, kc = sl_min64(w->kc, w->k1 - kp), whole = n / width * width;
+    float *out = base + (kp - w->k0) * sl_round_up(n, width) + (k - kp) * width;
+    for (int64_t r = 0; r < whole; r += width)
+        memcpy(out + r * kc, src + r, (size_t)width * sizeof *out);
+    for (int64_t r = whole; r < sl_round_up(n, width); r++)
+        out[whole * kc + r - whole] = r < n ? src[r] : 0;
+}
+
+static void pack_b_row(const job *w, int64_t k)
+{
+    deal_row(w, (const float *)w->g->b->data + k * w->d.ldb + w->j0, k, w->nc, NR, w->b);
+}
+
+static void pack_a_row(const job *w, int64_t k)
+{
+    deal_row(w, (const float *)w->g->a->data + k * w->d.lda + w->i0, k, w->m, MR, w->a);
 }
 
 /* The rows in hand against the part of B in hand. Called by every thread of the team. */
@@ -191,9 +200,15 @@ static void chunk(const job *w)
         #pragma omp single nowait
         pack_last_rows(w);
     }
-    #pragma omp for schedule(static)
-    for (int64_t p = 0; p < panels * passes; p++)
-        pack_b(w, p / panels, p % panels);
+    if (w->g->tb) {
+        #pragma omp for schedule(static)
+        for (int64_t p = 0; p < panels * passes; p++)
+            pack_b_panel(w, p / panels, p % panels);
+    } else {
+        #pragma omp for schedule(static)
+        for (int64_t k = w->k0; k < w->k1; k++)
+            pack_b_row(w, k);
+    }
     int64_t blocks = (w->m + w->mc - 1) / w->mc, width = sl_round_up((w->nc + w->n_split - 1) / w->n_split, NR);
     #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < blocks * w->n_split; item++) {
@@ -210,7 +225,7 @@ static void cut(job *w, int n_threads)
 {
     w->mc = MC;
     w->n_split = 1;
-    while (w->mc > MC / 4 && (w->m + w->mc - 1) / w->mc < 4 * n_threads)
+    while (w->mc > MC / 8 && (w->m + w->mc - 1) / w->mc < 4 * n_threads)
         w->mc /= 2;
     while (w->nc / w->n_split >= 8 * NR && (w->m + w->mc - 1) / w->mc * w->n_split < 4 * n_threads)
         w->n_split *= 2;
