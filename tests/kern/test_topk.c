@@ -135,18 +135,25 @@ static void ties(void **state)
     data_free(&t);
 }
 
-/* x is 1 and features are rotations of one vector: the same sum in another order, so that only rounding tells them apart, and a
- * product that rounds otherwise ranks them otherwise. `every`: of which features. */
+/* x is 1 and features are rotations of one vector: the same sum, 81, in another order, so that only rounding tells them apart, and a
+ * product that rounds otherwise ranks them otherwise. every: of which features; bias 2^24, whose neighbours are 2 apart, turns what
+ * happens to be above or below 81 into a difference of 2. */
 static void rounding(void **state)
 {
-    for (int every = 1; every <= 50; every += 49) {
-        data t = data_new((shape){ 9, 4001, 800, 32 });
+    static const struct { int64_t every; float bias; } cases[] = { { 1, 0 }, { 49, 0 }, { 49, 16777216 } };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        data t = data_new((shape){ 9, 4001, 800, 10 });
+        double sum = 0;
         for (int64_t i = 0; i < t.s.B * t.s.d; i++)
             t.x[i] = 1;
-        memset(t.b, 0, (size_t)t.s.F * sizeof *t.b);
-        for (int64_t i = 0; i < t.s.d; i++)
-            t.w[i] += .1f; /* a sum of about 80, above those of the others */
-        for (int64_t f = every; f < t.s.F; f += every)
+        for (int64_t f = 0; f < t.s.F; f++)
+            t.b[f] = cases[c].bias;
+        for (int64_t i = 1; i < t.s.d; i++) {
+            t.w[i] += .1f;
+            sum += (double)t.w[i];
+        }
+        t.w[0] = (float)(81 - sum);
+        for (int64_t f = cases[c].every; f < t.s.F; f += cases[c].every)
             for (int64_t i = 0; i < t.s.d; i++)
                 t.w[f * t.s.d + i] = t.w[(i + f) % t.s.d];
         assert_int_equal(compare("rounding", *state, &t), t.s.B * t.s.k);
