@@ -44,7 +44,9 @@ function(sl_test name)
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 120)
   endif()
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
+  # GOMP_SPINCOUNT: threads that wait at a barrier sleep soon, so that tests may run side by side on few cores
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT}
+    ENVIRONMENT "GOMP_SPINCOUNT=1000")
 endfunction()
 
 # sl_script_test(NAME LABELS... COMMAND ...): a script under ctest.
@@ -55,7 +57,7 @@ function(sl_script_test name)
     set(A_TIMEOUT 300)
   endif()
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT}
-    ENVIRONMENT "SAELAB_BIN=$<TARGET_FILE:saelab_cli>;SAELAB_BUILD=${PROJECT_BINARY_DIR}")
+    ENVIRONMENT "GOMP_SPINCOUNT=1000;SAELAB_BIN=$<TARGET_FILE:saelab_cli>;SAELAB_BUILD=${PROJECT_BINARY_DIR}")
 endfunction()
 
 # sl_bench(NAME SOURCES... LIBS...): a benchmark program, bench_NAME; ./run bench NAME starts it.
