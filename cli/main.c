@@ -75,17 +75,22 @@ static int report(const char *name, const sl_err *err, bool json, int code)
     return code;
 }
 
+/* argv does not begin with a command: nothing at all, flags alone, a group's word alone, or a mistake. */
 static int no_command(int argc, const char **argv)
 {
     bool json = args_has(argc, argv, "json", 0);
     sl_err err;
-    if (argc == 0 || (argv[0][0] == '-' && !args_has(argc, argv, "help", 'h') && argc == (int)json)) {
+    if (argc > 0 && argv[0][0] == '-' && args_has(argc, argv, "help", 'h')) {
+        help_overview(stdout);
+        return 0;
+    }
+    if (argc == 0) {
         help_overview(stderr);
         return 2;
     }
-    if (args_has(1, argv, "help", 'h')) {
-        help_overview(stdout);
-        return 0;
+    if (argv[0][0] == '-') {
+        sl_fail(&err, SL_ARG, argv[0], "a command of `saelab help`", "flags without a command");
+        return report("", &err, json, 2);
     }
     if (is_group(argv[0]) && (argc == 1 || argv[1][0] == '-')) {
         bool asked = args_has(argc, argv, "help", 'h');

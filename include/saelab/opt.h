@@ -74,7 +74,7 @@ typedef struct sl_yaml sl_yaml;            /* a parsed document */
 typedef struct sl_ynode { const sl_yaml *doc; int id; } sl_ynode; /* id 0: none */
 
 /* SL_MISSING (no file), SL_IO, SL_MEM, SL_CONFIG (syntax: file:line:column, more than one document, a key twice, a key that is not
- * a word, an alias, more than 32 levels, 4,096 keys a map or 4 MB). An empty file is a document whose root is SL_Y_NONE. */
+ * a word, an alias, more than 32 levels, 1,024 keys a map or 4 MB). An empty file is a document whose root is SL_Y_NONE. */
 sl_status sl_yaml_load(sl_ctx *ctx, const char *path, sl_yaml **out, sl_err *err) SL_USE_RESULT;
 sl_status sl_yaml_parse(sl_ctx *ctx, const char *name, const char *text, size_t len, sl_yaml **out, sl_err *err) SL_USE_RESULT;
 void sl_yaml_free(sl_yaml *y);

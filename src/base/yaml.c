@@ -1,12 +1,13 @@
 /* YAML documents through libyaml's node tree, with the limits that a file from anywhere needs: one document, plain keys that
- * appear once, no aliases (so the tree is a tree), bounded size and depth. */
+ * appear once, no aliases (so the tree is a tree), bounded size and depth. The events are looked through before the tree is
+ * made: libyaml's time grows with the square of the nesting, so that depth must be refused while it is read. */
 #include "base/yaml.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 32, MAX_PAIRS = 4096, MAX_BYTES = 4 << 20 };
+enum { MAX_DEPTH = 32, MAX_PAIRS = 1024, MAX_BYTES = 4 << 20 };
 
 static const yaml_node_t *node_of(sl_ynode n)
 {
@@ -102,7 +103,7 @@ static sl_status bad(sl_ynode n, const char *expected, const char *what, sl_err 
 static sl_status check_keys(sl_ynode map, sl_err *err)
 {
     if (sl_ynode_len(map) > MAX_PAIRS)
-        return bad(map, "at most 4096", "too many keys in one map", err);
+        return bad(map, "at most 1024", "too many keys in one map", err);
     for (int i = 0; i < sl_ynode_len(map); i++) {
         sl_ynode key = sl_ynode_key(map, i);
         const char *text = sl_ynode_text(key);
@@ -118,15 +119,9 @@ static sl_status check_keys(sl_ynode map, sl_err *err)
     return SL_OK;
 }
 
-/* Depth first; `seen` finds a node reached twice, which only an alias can do (a cycle, too, ends there). */
-static sl_status check_node(sl_ynode n, int depth, bool *seen, sl_err *err)
+static sl_status check_node(sl_ynode n, sl_err *err)
 {
     const yaml_node_t *p = node_of(n);
-    if (depth > MAX_DEPTH)
-        return bad(n, "at most 32 levels", "nested too deeply", err);
-    if (seen[n.id - 1])
-        return bad(n, "the value written out", "used again through an alias (*)", err);
-    seen[n.id - 1] = true;
     if (p->type == YAML_SCALAR_NODE && strlen((const char *)p->data.scalar.value) != p->data.scalar.length)
         return bad(n, "text without \\0", "text with a zero byte", err);
     bool map = p->type == YAML_MAPPING_NODE;
@@ -134,23 +129,10 @@ static sl_status check_node(sl_ynode n, int depth, bool *seen, sl_err *err)
         SL_TRY(check_keys(n, err));
     for (int i = 0; i < sl_ynode_len(n); i++) {
         if (map)
-            SL_TRY(check_node(sl_ynode_key(n, i), depth + 1, seen, err));
-        SL_TRY(check_node(sl_ynode_at(n, i), depth + 1, seen, err));
+            SL_TRY(check_node(sl_ynode_key(n, i), err));
+        SL_TRY(check_node(sl_ynode_at(n, i), err));
     }
     return SL_OK;
-}
-
-static sl_status check_tree(sl_ctx *ctx, const sl_yaml *y, sl_err *err)
-{
-    size_t n = (size_t)(y->tree.nodes.top - y->tree.nodes.start);
-    if (n == 0)
-        return SL_OK;
-    bool *seen = sl_alloc(ctx, n * sizeof *seen);
-    if (!seen)
-        return sl_fail(err, SL_MEM, y->name, NULL, "no memory to check the file");
-    sl_status st = check_node(sl_yaml_root(y), 1, seen, err);
-    sl_free(ctx, seen);
-    return st;
 }
 
 /* ---- loading ---- */
@@ -168,43 +150,78 @@ static sl_status syntax_error(const yaml_parser_t *p, const char *name, sl_err *
                    p->problem ? p->problem : "cannot be read");
 }
 
-/* Loads the one document; `more` is a second one that must be empty. */
-static sl_status load_documents(yaml_parser_t *p, sl_yaml *y, sl_err *err)
+static sl_status refuse(const char *name, yaml_mark_t at, const char *expected, const char *what, sl_err *err)
 {
-    yaml_document_t more;
+    char where[256];
+    mark_text(name, at, where);
+    return sl_fail(err, SL_CONFIG, where, expected, "%s", what);
+}
+
+static sl_status check_event(const yaml_event_t *e, const char *name, int *depth, int *documents, sl_err *err)
+{
+    switch (e->type) {
+    case YAML_DOCUMENT_START_EVENT:
+        return ++*documents > 1 ? refuse(name, e->start_mark, "one", "a second document starts here", err) : SL_OK;
+    case YAML_ALIAS_EVENT: return refuse(name, e->start_mark, "the value written out", "an alias (*)", err);
+    case YAML_SEQUENCE_START_EVENT:
+    case YAML_MAPPING_START_EVENT:
+        return ++*depth > MAX_DEPTH ? refuse(name, e->start_mark, "at most 32 levels", "nested too deeply", err) : SL_OK;
+    case YAML_SEQUENCE_END_EVENT:
+    case YAML_MAPPING_END_EVENT: --*depth; return SL_OK;
+    default: return SL_OK;
+    }
+}
+
+static sl_status check_events(yaml_parser_t *p, const char *name, sl_err *err)
+{
+    int depth = 0, documents = 0;
+    for (bool end = false; !end;) {
+        yaml_event_t e;
+        if (!yaml_parser_parse(p, &e))
+            return syntax_error(p, name, err);
+        end = e.type == YAML_STREAM_END_EVENT;
+        sl_status st = check_event(&e, name, &depth, &documents, err);
+        yaml_event_delete(&e);
+        SL_TRY(st);
+    }
+    return SL_OK;
+}
+
+static sl_status load_tree(yaml_parser_t *p, sl_yaml *y, sl_err *err)
+{
     if (!yaml_parser_load(p, &y->tree))
         return syntax_error(p, y->name, err);
     y->loaded = true;
-    if (y->tree.nodes.start == y->tree.nodes.top)
-        return SL_OK;
-    if (!yaml_parser_load(p, &more))
-        return syntax_error(p, y->name, err);
-    bool second = more.nodes.start != more.nodes.top;
-    char where[256];
-    mark_text(y->name, more.start_mark, where);
-    yaml_document_delete(&more);
-    return second ? sl_fail(err, SL_CONFIG, where, "one", "a second document starts here") : SL_OK;
+    sl_ynode root = sl_yaml_root(y);
+    return root.id ? check_node(root, err) : SL_OK;
+}
+
+/* Two passes over the text: events, then the tree. */
+static sl_status read_text(sl_yaml *y, const char *text, size_t len, sl_err *err)
+{
+    sl_status st = SL_OK;
+    for (int pass = 0; pass < 2 && st == SL_OK; pass++) {
+        yaml_parser_t p;
+        if (!yaml_parser_initialize(&p))
+            return sl_fail(err, SL_MEM, y->name, NULL, "no memory to read the file");
+        yaml_parser_set_input_string(&p, (const unsigned char *)text, len);
+        st = pass == 0 ? check_events(&p, y->name, err) : load_tree(&p, y, err);
+        yaml_parser_delete(&p);
+    }
+    return st;
 }
 
 sl_status sl_yaml_parse(sl_ctx *ctx, const char *name, const char *text, size_t len, sl_yaml **out, sl_err *err)
 {
-    yaml_parser_t p;
     *out = NULL;
     if (len > MAX_BYTES)
         return sl_fail(err, SL_CONFIG, name, "at most 4 MB", "%zu bytes are too many for a configuration", len);
     sl_yaml *y = sl_alloc(ctx, sizeof *y);
-    if (!y || !(y->name = sl_strdup(ctx, name)) || !yaml_parser_initialize(&p)) {
-        if (y)
-            sl_free(ctx, y->name);
-        sl_free(ctx, y);
-        return sl_fail(err, SL_MEM, name, NULL, "no memory to read the file");
+    if (y) {
+        y->ctx = ctx;
+        y->name = sl_strdup(ctx, name);
     }
-    y->ctx = ctx;
-    yaml_parser_set_input_string(&p, (const unsigned char *)text, len);
-    sl_status st = load_documents(&p, y, err);
-    yaml_parser_delete(&p);
-    if (st == SL_OK)
-        st = check_tree(ctx, y, err);
+    sl_status st = y && y->name ? read_text(y, text, len, err) : sl_fail(err, SL_MEM, name, NULL, "no memory to read the file");
     if (st == SL_OK)
         *out = y;
     else

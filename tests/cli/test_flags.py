@@ -17,6 +17,7 @@ class Flags(Case):
         p = self.run_tool(code=2)
         self.assertEqual(p.stdout, "")
         self.assertIn("Usage: saelab COMMAND", p.stderr)
+        self.fails("--threads", "3", line="saelab: --threads: flags without a command (expected a command of `saelab help`)")
         p = self.run_tool("lm", code=2)
         self.assertIn("lm train", p.stderr)
         self.assertNotIn("sae train", p.stderr)
