@@ -17,10 +17,10 @@ static const char PLAN[] =
     "run_demo:\n"
     "  what: tiny model, one SAE\n"
     "  seeds: 1\n"
-    "  lm: {preset: nanogpt_cpu, max_iters: 600, lr_decay_iters: 600, eval_iters: 5, eval_interval: 200}\n"
+    "  lm: {preset: nanogpt_cpu, max_iters: 400, lr_decay_iters: 400, eval_iters: 5, eval_interval: 200}\n"
     "  acts: {hook: blocks.2.hook_resid_pre, train_tokens: 200000, eval_tokens: 40000, splice_tokens: 4000}\n"
     "  arms:\n"
-    "    topk: {variant: topk, d_sae: 512, k: 16, steps: 600, batch: 256, lr: 2e-3}\n";
+    "    topk: {variant: topk, d_sae: 512, k: 16, steps: 500, batch: 256, lr: 2e-3}\n";
 
 /* Keeps the N_CONTEXTS largest, descending. */
 static void keep(feature *f, float value, int64_t at)
