@@ -33,13 +33,25 @@ static void embed_back(const sl_kern *k, const sl_tensor *ids, const sl_tensor *
                 o[id[i] * d + j] += g[i * d + j];
 }
 
-/* One head's hd elements at x, turned into y. */
-static void rotary_head(const REAL *x, int64_t hd, double pos, double base, double sign, double beta, REAL *y)
+/* turn [T, hd / 2, 2]: cosine and sine of the angle of every position and pair, shared by all heads and sequences */
+static void rotary_angles(double *turn, int64_t T, int64_t hd, int64_t pos0, double base, double sign)
+{
+    for (int64_t i = 0; i < hd / 2; i++) {
+        double speed = pow(base, -2.0 * (double)i / (double)hd);
+        for (int64_t t = 0; t < T; t++) {
+            double angle = (double)(pos0 + t) * speed;
+            turn[(t * (hd / 2) + i) * 2] = cos(angle);
+            turn[(t * (hd / 2) + i) * 2 + 1] = sign * sin(angle);
+        }
+    }
+}
+
+/* One head's hd elements at x, turned into y; turn: its position's row. */
+static void rotary_head(const REAL *x, int64_t hd, const double *turn, double beta, REAL *y)
 {
     int64_t half = hd / 2;
     for (int64_t i = 0; i < half; i++) {
-        double angle = pos * pow(base, -2.0 * (double)i / (double)hd), c = cos(angle), s = sign * sin(angle);
-        double a = (double)x[i], b = (double)x[i + half];
+        double a = (double)x[i], b = (double)x[i + half], c = turn[2 * i], s = turn[2 * i + 1];
         y[i] = plus((REAL)(a * c - b * s), beta, y + i);
         y[i + half] = plus((REAL)(b * c + a * s), beta, y + i + half);
     }
@@ -51,10 +63,14 @@ static void rotary(const sl_kern *k, const sl_tensor *x, int n_head, int64_t pos
     REAL *o = real(y);
     int64_t rows = sl_rows(x), width = sl_cols(x), T = x->dim[x->n_dim - 2], C = width / 3, hd = C / n_head;
     assert(x->n_dim >= 2 && width == 3 * C && C == n_head * hd && hd % 2 == 0 && sl_numel(y) == rows * width);
+    double *turn = sl_kern_scratch(k, SL_SCRATCH_ROWS, (size_t)(T * hd) * sizeof *turn);
+    if (!turn)
+        return;
+    rotary_angles(turn, T, hd, pos0, base, sign);
     #pragma omp parallel for num_threads(sl_team(k, rows * width)) schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t h = 0; h < 2 * n_head; h++) /* heads of q, then of k */
-            rotary_head(in + r * width + h * hd, hd, (double)(pos0 + r % T), base, sign, beta, o + r * width + h * hd);
+            rotary_head(in + r * width + h * hd, hd, turn + r % T * hd, beta, o + r * width + h * hd);
         for (int64_t j = r * width + 2 * C; j < (r + 1) * width; j++)
             o[j] = plus(in[j], beta, o + j);
     }
