@@ -17,20 +17,20 @@ for file in /etc/resolv.conf /etc/hosts ${APT_CONF_EXTRA:-}; do # how this machi
     [ ! -e "$file" ] || cp -L "$file" "$root$file"
 done
 mount -t proc proc "$root/proc"
-rm -rf "$root/root/saelab" "$root/root/.cache/saelab"
-git clone -q "$here" "$root/root/saelab"
+rm -rf "$root/srv/saelab" "$root/srv/.cache/saelab"
+git clone -q "$here" "$root/srv/saelab"
 
-in_root() { chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb LC_ALL=C bash -c "$1"; }
+in_root() { chroot "$root" /usr/bin/env -i HOME=/srv PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb LC_ALL=C bash -c "$1"; }
 timed() {
     local start=$SECONDS
-    in_root "cd /root/saelab && $1" >"$base/$suite.out" 2>&1 || { tail -n 40 "$base/$suite.out"; echo "FAILED: $1"; exit 1; }
+    in_root "cd /srv/saelab && $1" >"$base/$suite.out" 2>&1 || { tail -n 40 "$base/$suite.out"; echo "FAILED: $1"; exit 1; }
     printf '%5d s  %s\n' $((SECONDS - start)) "$1"
 }
 
 before=$(in_root "dpkg-query -W | wc -l")
 echo "$suite $(cat "$root/etc/debian_version"), $before packages"
 timed "./run -y saelab version"
-echo "         installed: $(($(in_root 'dpkg-query -W | wc -l') - before)) packages; asked for: $(in_root 'cd /root/saelab && ./run packages')"
+echo "         installed: $(($(in_root 'dpkg-query -W | wc -l') - before)) packages; asked for: $(in_root 'cd /srv/saelab && ./run packages')"
 timed "./run experiment --out_dir=run_0 --profile=smoke"
 timed "./run demo"
-in_root "ls -C /root/saelab/run_0"
+in_root "ls -C /srv/saelab/run_0"
