@@ -63,7 +63,7 @@ static int fresh(void **s)
     setenv("SAELAB_OFFLINE", "1", 1);
     unsetenv("SAELAB_DATA");
     snprintf(root, sizeof root, "%s", sl_test_dir("text")); /* so deep that its four parents are all below root */
-    assert_int_equal(mkdir(at("a/b/work/here"), 0777) | chdir(at("a/b/work/here")), 0);
+    assert_int_equal(mkdir(at("a/b/c/here"), 0777) | chdir(at("a/b/c/here")), 0);
     return 0;
 }
 
@@ -75,7 +75,7 @@ static void order_of_folders(void **s)
     sl_ctx *c = context(at("asked"), 0);
     char path[512];
     sl_assert_fails(sl_data_file(c, "x/y.txt", path, &err), SL_MISSING, "x/y.txt: not found in 0 folders (expected it below --data-dir");
-    const char *const FOUND[] = { "cache/data/x/y.txt", "shared/data/x/y.txt", "a/b/work/shared/data/x/y.txt", "env/x/y.txt", "asked/x/y.txt" };
+    const char *const FOUND[] = { "cache/data/x/y.txt", "shared/data/x/y.txt", "a/b/c/shared/data/x/y.txt", "env/x/y.txt", "asked/x/y.txt" };
     setenv("SAELAB_DATA", at("env"), 1);
     for (size_t i = 0; i < sizeof FOUND / sizeof FOUND[0]; i++) { /* each is before those that were there already */
         put(FOUND[i], "text");

@@ -3,7 +3,7 @@
 #define SL_IO_TEST_SUPPORT_H
 
 #include "io/io.h"
-#include "support.h"
+#include "files.h"
 
 #include <dirent.h>
 #include <string.h>
@@ -24,26 +24,6 @@ static inline const char *in_dir(const char *dir, const char *name)
     char path[1400];
     snprintf(path, sizeof path, "%.650s/%.650s", dir, name);
     return keep(path);
-}
-
-static inline void put_file(const char *path, const void *data, size_t n)
-{
-    (void)remove(path); /* a new file: ext4 flushes one that was cut to nothing and written again */
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
-static inline int count_entries(const char *dir)
-{
-    DIR *d = opendir(dir);
-    assert_non_null(d);
-    int n = 0;
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-    closedir(d);
-    return n;
 }
 
 static inline void assert_content(sl_ctx *ctx, const char *path, const char *text)
