@@ -3,6 +3,7 @@
 #ifndef SAELAB_DATA_H
 #define SAELAB_DATA_H
 
+#include <saelab/codes.h>
 #include <saelab/opt.h>
 #include <saelab/tensor.h>
 
@@ -104,6 +105,8 @@ typedef struct sl_act_batch {
     int64_t n;
     const int64_t *row;    /* [n] row ids of the store */
     const int32_t *token, *doc, *pos; /* [n] or NULL; pos: token offset in its document, so that corpus.doc[doc] + pos is the token */
+    const sl_codes *truth; /* rows of a world (saelab/world.h): which features are on and how much, [n] rows; or NULL */
+    const uint8_t *unknown;/* [n, features] != 0: not yet determined at this row (tasks), left out of scores; or NULL */
 } sl_act_batch;
 
 typedef struct sl_act_source sl_act_source;

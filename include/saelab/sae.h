@@ -6,6 +6,7 @@
 #ifndef SAELAB_SAE_H
 #define SAELAB_SAE_H
 
+#include <saelab/codes.h>
 #include <saelab/data.h>
 
 typedef struct sl_sae sl_sae;
@@ -98,16 +99,6 @@ typedef struct sl_sae_result {
 sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *t, const char *dir, sl_sae_result *out, sl_err *err) SL_USE_RESULT;
 
 /* ---- use ---- */
-
-/* Sparse codes, CSR: row r owns entries row_ptr[r] .. row_ptr[r+1]-1, indices ascend, values are positive. */
-typedef struct sl_codes {
-    int64_t n_rows, capacity;   /* n_rows: rows that it has room for */
-    int64_t *row_ptr;           /* [n_rows + 1] */
-    int32_t *idx;               /* [capacity] */
-    float *val;                 /* [capacity] */
-} sl_codes;
-sl_status sl_codes_new(sl_ctx *ctx, int64_t n_rows, int64_t max_active, sl_codes *out, sl_err *err) SL_USE_RESULT;
-void sl_codes_release(sl_ctx *ctx, sl_codes *z);
 
 /* Codes and reconstructions of raw rows x [n, d_in]. z: at least n rows (row_ptr[0..n] is written); xhat [n, d_in] or NULL, in the space of
  * x. SL_SHAPE: z is too small; SL_NUMERIC: names the first non-finite row and column; SL_ARG: the training of s has not finished.

@@ -2,6 +2,7 @@
 #ifndef SAELAB_SAELAB_H
 #define SAELAB_SAELAB_H
 
+#include <saelab/codes.h>
 #include <saelab/ctx.h>
 #include <saelab/data.h>
 #include <saelab/eval.h>
@@ -14,5 +15,6 @@
 #include <saelab/status.h>
 #include <saelab/study.h>
 #include <saelab/tensor.h>
+#include <saelab/world.h>
 
 #endif
