@@ -15,7 +15,7 @@
 #include <saelab/rng.h>
 #include <saelab/tensor.h>
 
-typedef enum sl_act { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU /* exact, erf */, SL_ACT_RELU2 /* relu(x)^2 */ } sl_act;
+typedef enum sl_act { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU /* exact, erf */, SL_ACT_RELU2 /* relu(x)^2 */, SL_ACT_EXP } sl_act;
 
 /* Sparse codes: CSR with a fixed capacity; only positive values are stored; indices ascend within a row.
  * row r owns entries row_ptr[r] .. row_ptr[r+1]-1. */
@@ -51,6 +51,11 @@ typedef struct sl_attn {
 
 /* AdamW as PyTorch: m, v, bias correction, decoupled decay (0: Adam). step counts from 1. */
 typedef struct sl_adam { double lr, beta1, beta2, eps, decay, grad_scale; int64_t step; } sl_adam;
+
+/* phi of a penalty on codes: u; tanh(c u); (u + 1e-6)^c - 1e-6^c, whose slope at 0 is finite (science.md H, p-anneal). */
+typedef enum sl_penalty_kind { SL_PENALTY_L1, SL_PENALTY_TANH, SL_PENALTY_POWER } sl_penalty_kind;
+typedef struct sl_penalty { sl_penalty_kind kind; double c; } sl_penalty;
+#define SL_POWER_OFFSET 1e-6
 
 typedef struct sl_kern sl_kern;
 struct sl_kern {
@@ -122,6 +127,27 @@ struct sl_kern {
     /* dW[f] += sum over entries i of feature f of coef[i] * rows[row(i)];  db[f] += sum coef[i] (db may be NULL). The code is
      * transposed to feature-major order first; one thread owns a feature. coef: z->val or gradients of the values. */
     void (*dict_grad)(const sl_kern *k, const sl_csr *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db);
+
+    /* ---- dense latents: pre-activations a, codes z [B, F]; thresholds and weights of features [F]. K(u) = 1[|u| < 1/2] ---- */
+    /* z = a where a > theta and a > 0, else 0. back, straight-through with a window eps > 0 (Rajamanoharan et al. 2024, arXiv 2407.14435,
+     * eq. 11): da = 1[z > 0] dz + beta da,  dtheta_j -= sum_b (theta_j / eps) K((a - theta_j) / eps) dz. */
+    void (*jump)(const sl_kern *k, const sl_tensor *a, const sl_tensor *theta, sl_tensor *z);
+    void (*jump_back)(const sl_kern *k, double eps, const sl_tensor *a, const sl_tensor *theta, const sl_tensor *dz, double beta, sl_tensor *da, sl_tensor *dtheta);
+    /* Number of codes that jump leaves. back (their eq. 12): dtheta_j -= dy sum_b K((a - theta_j) / eps) / eps; a has no gradient. */
+    double (*count)(const sl_kern *k, const sl_tensor *a, const sl_tensor *theta);
+    void (*count_back)(const sl_kern *k, double eps, const sl_tensor *a, const sl_tensor *theta, double dy, sl_tensor *dtheta);
+    /* Gradient checks: the functions of a and theta that have jump's and count's value and straight-through gradient at (a0, theta0). */
+    void (*jump_near)(const sl_kern *k, double eps, const sl_tensor *a0, const sl_tensor *theta0, const sl_tensor *a, const sl_tensor *theta, sl_tensor *z);
+    double (*count_near)(const sl_kern *k, double eps, const sl_tensor *a0, const sl_tensor *theta0, const sl_tensor *theta);
+    /* sum of max(theta_j - a, 0) over features with skip [F] U8 == 0. back: da = -dy 1[a < theta] + beta da, dtheta_j += dy sum_b 1[a < theta]. */
+    double (*hinge)(const sl_kern *k, const sl_tensor *a, const sl_tensor *theta, const sl_tensor *skip);
+    void (*hinge_back)(const sl_kern *k, const sl_tensor *a, const sl_tensor *theta, const sl_tensor *skip, double dy, double beta, sl_tensor *da, sl_tensor *dtheta);
+    /* z = max(gain pi + shift, 0) where pi > 0, else 0. back: dpi = 1[z > 0] gain dz + beta dpi, dgain += sum_b 1[z > 0] pi dz, dshift likewise. */
+    void (*gate)(const sl_kern *k, const sl_tensor *pi, const sl_tensor *gain, const sl_tensor *shift, sl_tensor *z);
+    void (*gate_back)(const sl_kern *k, const sl_tensor *pi, const sl_tensor *gain, const sl_tensor *z, const sl_tensor *dz, double beta, sl_tensor *dpi, sl_tensor *dgain, sl_tensor *dshift);
+    /* sum of phi(w_j z) over the codes z > 0; w [F] or NULL: 1. back: dz = dy w_j phi'(w_j z) + beta dz, dw_j += dy sum_b z phi'(w_j z). */
+    double (*penalty)(const sl_kern *k, const sl_penalty *p, const sl_tensor *z, const sl_tensor *w);
+    void (*penalty_back)(const sl_kern *k, const sl_penalty *p, const sl_tensor *z, const sl_tensor *w, double dy, double beta, sl_tensor *dz, sl_tensor *dw);
 
     /* ---- optimizers and constraints ---- */
     void (*adam)(const sl_kern *k, const sl_adam *a, sl_tensor *w, const sl_tensor *g, sl_tensor *m, sl_tensor *v);

@@ -114,6 +114,7 @@ static double act_slope(sl_act kind, double x)
     case SL_ACT_GELU: /* Phi(x) + x phi(x) */
         return 0.5 * (1 + erf(x * M_SQRT1_2)) + x * exp(-0.5 * x * x) * 0.39894228040143267794;
     case SL_ACT_RELU2: return x > 0 ? 2 * x : 0;
+    case SL_ACT_EXP: return exp(x);
     default: return 1;
     }
 }

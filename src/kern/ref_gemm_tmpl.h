@@ -20,6 +20,7 @@ static double act_value(sl_act act, double x)
     case SL_ACT_RELU: return x < 0 ? 0 : x; /* NaN stays */
     case SL_ACT_GELU: return 0.5 * x * (1 + erf(x * M_SQRT1_2));
     case SL_ACT_RELU2: return x < 0 ? 0 : x * x;
+    case SL_ACT_EXP: return exp(x);
     default: return x;
     }
 }

@@ -35,6 +35,7 @@ static inline vf slope(sl_act act, vf x)
     case SL_ACT_RELU: return vf_lt(zero, x, one, zero);
     case SL_ACT_GELU: return vf_gelu_grad(x);
     case SL_ACT_RELU2: return vf_lt(zero, x, x + x, zero);
+    case SL_ACT_EXP: return vf_exp(x);
     default: return one;
     }
 }

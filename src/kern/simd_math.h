@@ -65,6 +65,7 @@ static inline vf vf_act(sl_act act, vf x)
     case SL_ACT_RELU: return vf_relu(x);
     case SL_ACT_GELU: return vf_gelu(x);
     case SL_ACT_RELU2: return vf_relu(x) * vf_relu(x);
+    case SL_ACT_EXP: return vf_exp(x);
     default: return x;
     }
 }

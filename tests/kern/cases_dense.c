@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const sl_act acts[] = { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU, SL_ACT_RELU2 };
+static const sl_act acts[] = { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU, SL_ACT_RELU2, SL_ACT_EXP };
 enum { N_ACT = sizeof acts / sizeof *acts };
 
 static void run_gemm(krun *r)
