@@ -90,6 +90,7 @@ static sl_status begin(subject *s, sl_err *err)
     SL_TRY(sl_tape_new(s->ctx, SL_F64, &s->base, err));
     SL_TRY(sl_tape_new(s->ctx, SL_F64, &s->moved, err));
     s->moved->frozen = s->base;
+    s->base->checked = true;
     sl_var y = s->build(s->base, s->user);
     s->f = sl_scalar(s->base, y);
     return sl_tape_backward(s->base, y, err);

@@ -128,6 +128,7 @@ struct sl_tape {
     uint32_t n_seen, cap_seen, round;
     sl_gbuf *free_bufs;
     const sl_tape *frozen; /* gradient checks: sparse codes reuse the selection of the same node there */
+    bool checked;         /* it is such a base: operators keep what the check needs, as its inputs will be moved in place */
     sl_status status;
     sl_err err;
 };
@@ -150,5 +151,6 @@ extern const sl_op sl_op_xent, sl_op_head_xent;                                 
 extern const sl_op sl_op_sum, sl_op_mean, sl_op_sq_dist;                         /* op_reduce.c */
 extern const sl_op sl_op_stop_grad, sl_op_replace;                               /* op_pass.c */
 extern const sl_op sl_op_encode_topk, sl_op_encode_topk_among, sl_op_sparse_decode; /* op_sparse.c */
+extern const sl_op sl_op_jumprelu, sl_op_l0_step, sl_op_hinge, sl_op_gate, sl_op_penalty; /* op_latents.c */
 
 #endif

@@ -31,11 +31,11 @@ static void activation_backward(sl_tape *t, sl_node *n)
 
 static sl_var activation_example(sl_tape *t, sl_example *e, int which)
 {
-    static const sl_act act[] = { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU, SL_ACT_RELU2 };
+    static const sl_act act[] = { SL_ACT_NONE, SL_ACT_RELU, SL_ACT_GELU, SL_ACT_RELU2, SL_ACT_EXP };
     return sl_activation(t, sl_example_in(t, e, 3, 7, 0), act[which]);
 }
 
-const sl_op sl_op_activation = { "activation", 1, 1, activation_shape, activation_forward, activation_backward, 4,
+const sl_op sl_op_activation = { "activation", 1, 1, activation_shape, activation_forward, activation_backward, 5,
                                  activation_example };
 
 sl_var sl_activation(sl_tape *t, sl_var x, sl_act act)

@@ -146,6 +146,14 @@ sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc /* [F] *
 sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip);
 sl_var sl_sparse_decode(sl_tape *t, sl_code z, sl_var W_dec, sl_var b_dec /* [d_in] or {0} */);
 
+/* Dense latents: pre-activations a, codes z [.., F]; theta, gain, shift, w [F]. Straight-through gradients of window eps > 0 and what a
+ * gradient check makes of them: op_latents.c. */
+sl_var sl_jumprelu(sl_tape *t, sl_var a, sl_var theta, double eps);             /* a 1[a > theta], positive values only */
+sl_var sl_l0_step(sl_tape *t, sl_var a, sl_var theta, double eps);              /* number of the codes of jumprelu -> scalar */
+sl_var sl_hinge(sl_tape *t, sl_var a, sl_var theta, const sl_tensor *skip);     /* sum max(theta - a, 0) where skip [F] U8 is 0 -> scalar */
+sl_var sl_gate(sl_tape *t, sl_var pi, sl_var gain, sl_var shift);               /* max(gain pi + shift, 0) where pi > 0, else 0 */
+sl_var sl_penalize(sl_tape *t, sl_var z, sl_var w /* or {0}: 1 */, sl_penalty p); /* sum phi(w z) over z > 0 -> scalar */
+
 /* ---- the operator table and its gradient checker ---- */
 
 typedef struct sl_op sl_op;
