@@ -98,6 +98,9 @@ typedef struct sl_act_info {
     double scale;          /* x_normalised = (x - mean) * scale, so that the mean of |x|^2 is d_in; 1 when not computed */
     bool has_tokens;       /* rows have token, document and position */
     const char *const *labels; int64_t n_labels; /* one string a row in place of tokens, or NULL */
+    int64_t d_out;         /* width of the targets y that rows are paired with (transcoders); 0: no targets */
+    float *mean_y;         /* [d_out] and scale_y: of the targets, as mean and scale are of the rows */
+    double scale_y;
 } sl_act_info;
 
 typedef struct sl_act_batch {
@@ -107,6 +110,7 @@ typedef struct sl_act_batch {
     const int32_t *token, *doc, *pos; /* [n] or NULL; pos: token offset in its document, so that corpus.doc[doc] + pos is the token */
     const sl_codes *truth; /* rows of a world (saelab/world.h): which features are on and how much, [n] rows; or NULL */
     const uint8_t *unknown;/* [n, features] != 0: not yet determined at this row (tasks), left out of scores; or NULL */
+    const float *y;        /* [n, d_out] targets of the same rows, RAW; NULL when d_out is 0 */
 } sl_act_batch;
 
 typedef struct sl_act_source sl_act_source;

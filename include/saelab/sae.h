@@ -1,6 +1,7 @@
 /* Sparse autoencoders: variants through one registry, the trainer, files.
- *   z = encode(x) >= 0        x^ = W_dec^T z + b_dec
- * In memory W_enc and W_dec are feature-major [d_sae, d_in]; on disk they are as SAELens has them (W_enc [d_in, d_sae], W_dec [d_sae, d_in]).
+ *   z = encode(x) >= 0        x^ = W_dec^T z + b_dec        (transcoders: of the target y [d_out] that belongs to the row)
+ * In memory W_enc [d_sae, d_in] and W_dec [d_sae, d_out] are feature-major; on disk they are as SAELens has them (W_enc [d_in, d_sae]).
+ * d_out is d_in for everything but transcoders.
  * Training runs in the normalised space (x - mean) * scale; at its end mean and scale are folded into the weights once, so that
  * everything here takes and gives RAW activations, and saving and loading change no bit of a code. */
 #ifndef SAELAB_SAE_H
@@ -8,6 +9,7 @@
 
 #include <saelab/codes.h>
 #include <saelab/data.h>
+#include <saelab/sae_variants.h>
 
 typedef struct sl_sae sl_sae;
 
@@ -21,28 +23,17 @@ typedef struct sl_variant_info {
 const sl_variant_info *sl_variant_at(int i);              /* i from 0; NULL past the end */
 const sl_variant_info *sl_variant_find(const char *name); /* NULL when there is none */
 
-typedef struct sl_standard_options { /* variant "standard" */
-    double l1;              /* lambda: weight of sum z |d| / sqrt(mean |x|^2) */
-    double l1_warmup;       /* share of the steps over which lambda rises from 0 */
-    int decoder;            /* unit|free: rows of W_dec kept at norm 1, or free (the penalty weights z by |d| either way) */
-} sl_standard_options;
-
-typedef struct sl_topk_options { /* variant "topk" */
-    int64_t k;              /* active latents a row */
-    int64_t k_aux;          /* dead latents in AuxK; 0: d_in / 2 */
-    double aux_alpha;       /* weight of AuxK; 0: off */
-} sl_topk_options;
-
 /* ---- life ---- */
 
-/* A random SAE: decoder rows of norm 1, W_enc = W_dec, biases 0. vopts: the variant's own option struct, NULL for its defaults.
+/* A random SAE: decoder rows of norm 1, W_enc = W_dec, biases 0; a variant's further weights as its file says. vopts: the variant's own
+ * option struct (<saelab/sae_variants.h>), NULL for its defaults.
  * SL_ARG: unknown variant, an option out of range (k > d_sae), a dimension < 1. */
 sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_sae **out, sl_err *err) SL_USE_RESULT;
 void sl_sae_free(sl_sae *s); /* NULL is legal */
 
 typedef struct sl_sae_info {
     char variant[48], hook[96], model[128], dataset[64];
-    int64_t d_in, d_sae;
+    int64_t d_in, d_out, d_sae;
     double scale;           /* of the training normalisation; 1 when there was none */
     bool has_mean;          /* the training normalisation subtracted a mean */
     int64_t max_active;     /* most latents that one row can have: for sl_codes_new */
@@ -50,7 +41,8 @@ typedef struct sl_sae_info {
 } sl_sae_info;
 sl_sae_info sl_sae_about(const sl_sae *s);
 const void *sl_sae_options(const sl_sae *s); /* the variant's option struct, borrowed */
-/* A weight, borrowed until the SAE changes: "W_enc" and "W_dec" [d_sae, d_in], "b_enc" [d_sae], "b_dec" [d_in], f32. SL_MISSING. */
+/* A weight, borrowed until the SAE changes: "W_enc" [d_sae, d_in], "W_dec" [d_sae, d_out], "b_enc" [d_sae], "b_dec" [d_out] and what
+ * the variant adds, f32. SL_MISSING: it has none of that name. */
 sl_status sl_sae_weight(const sl_sae *s, const char *name, sl_tensor *out, sl_err *err) SL_USE_RESULT;
 
 /* ---- files: a SAELens folder, cfg.json + sae_weights.safetensors ---- */
@@ -100,11 +92,11 @@ sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config
 
 /* ---- use ---- */
 
-/* Codes and reconstructions of raw rows x [n, d_in]. z: at least n rows (row_ptr[0..n] is written); xhat [n, d_in] or NULL, in the space of
- * x. SL_SHAPE: z is too small; SL_NUMERIC: names the first non-finite row and column; SL_ARG: the training of s has not finished.
+/* Codes and reconstructions of raw rows x [n, d_in]. z: at least n rows (row_ptr[0..n] is written); xhat [n, d_out] or NULL, in the space of
+ * x (of the target). SL_SHAPE: z is too small; SL_NUMERIC: names the first non-finite row and column; SL_ARG: the training of s has not finished.
  * Not for two threads at once on one SAE. */
 sl_status sl_sae_encode(sl_sae *s, const float *x, int64_t n, sl_codes *z, float *xhat, sl_err *err) SL_USE_RESULT;
-/* x^ = W_dec^T z + b_dec of n rows of codes. */
+/* x^ [n, d_out] of n rows of codes: W_dec^T z + b_dec, or the variant's own decoder; what a skip connection adds to it from x is not in it. */
 sl_status sl_sae_decode(sl_sae *s, const sl_codes *z, int64_t n, float *xhat, sl_err *err) SL_USE_RESULT;
 
 #endif

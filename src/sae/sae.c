@@ -50,18 +50,57 @@ static sl_status set_options(sl_sae *s, const void *vopts, sl_err *err)
     return s->ops->check ? s->ops->check(s->opts, s->d_in, s->d_sae, err) : SL_OK;
 }
 
+static sl_status set_d_out(sl_sae *s, sl_err *err)
+{
+    s->d_out = s->ops->d_out(s->opts, s->d_in);
+    if (s->d_out >= 1 && s->d_out <= MAX_WEIGHTS / s->d_sae)
+        return SL_OK;
+    return sl_fail(err, SL_ARG, "d_out", "at least 1, and at most 2^40 weights", "%lld outputs", (long long)s->d_out);
+}
+
 static sl_status make_weights(sl_sae *s, sl_dtype dtype, bool trainable, sl_err *err)
 {
     SL_TRY(sl_params_new(s->ctx, dtype, &s->params, err));
-    unsigned dec = s->ops->unit_decoder(s->opts) ? SL_PARAM_UNIT_ROWS : 0;
-    s->W_enc = sl_params_add(s->params, 0, "W_enc", 2, s->d_sae, s->d_in);
-    s->b_enc = sl_params_add(s->params, 0, "b_enc", 1, s->d_sae);
-    s->W_dec = sl_params_add(s->params, dec, "W_dec", 2, s->d_sae, s->d_in);
-    s->b_dec = sl_params_add(s->params, 0, "b_dec", 1, s->d_in);
-    if (!s->W_enc || !s->b_enc || !s->W_dec || !s->b_dec)
-        return sl_fail(err, SL_MEM, "weights", NULL, "no memory for an SAE of %lld x %lld", (long long)s->d_sae, (long long)s->d_in);
-    SL_TRY(sl_params_build(s->params, trainable, err));
+    if (!s->ops->no_encoder) {
+        s->W_enc = sl_params_add(s->params, 0, "W_enc", 2, s->d_sae, s->d_in);
+        s->b_enc = sl_params_add(s->params, 0, "b_enc", 1, s->d_sae);
+    }
+    s->W_dec = sl_params_add(s->params, s->ops->unit_decoder(s->opts) ? SL_PARAM_UNIT_ROWS : 0, "W_dec", 2, s->d_sae, s->d_out);
+    s->b_dec = sl_params_add(s->params, 0, "b_dec", 1, s->d_out);
+    if (s->ops->declare)
+        s->ops->declare(s);
+    SL_TRY(sl_params_build(s->params, trainable, err)); /* reports what sl_params_add could not */
     return trainable ? sl_sae_init(s, err) : SL_OK;
+}
+
+int sl_sae_n_state(const sl_sae_ops *ops)
+{
+    int n = 0;
+    while (ops->state && ops->state[n].name)
+        n++;
+    return n;
+}
+
+/* Rows of W_dec of the recipe's norm, W_enc the same array (both are feature-major) where that fits, all else 0. */
+static void first_weights(sl_sae *s, const sl_kern *k)
+{
+    const sl_recipe *r = s->recipe;
+    sl_param *first = s->W_enc && (r->raw_encoder || s->d_in != s->d_out) ? s->W_enc : s->W_dec;
+    if (r->uniform_init)
+        sl_param_uniform(s->params, first, s->seed, 1 / sqrt((double)s->d_in));
+    else
+        sl_param_normal(s->params, first, s->seed, 1);
+    if (first == s->W_dec || !r->raw_encoder)
+        k->row_normalize(k, &first->value);
+    if (s->d_in != s->d_out)
+        sl_param_normal(s->params, s->W_dec, s->seed, 1);
+    else if (first == s->W_enc)
+        k->copy(k, &first->value, &s->W_dec->value);
+    k->row_normalize(k, &s->W_dec->value);
+    if (r->decoder_norm != 1)
+        k->axpby(k, r->decoder_norm, &s->W_dec->value, 0, &s->W_dec->value);
+    if (first == s->W_dec && s->W_enc)
+        k->copy(k, &s->W_dec->value, &s->W_enc->value);
 }
 
 sl_status sl_sae_init(sl_sae *s, sl_err *err)
@@ -75,9 +114,11 @@ sl_status sl_sae_init(sl_sae *s, sl_err *err)
             if (all[j]->data)
                 k->fill(k, 0, all[j]);
     }
-    sl_param_normal(s->params, s->W_dec, s->seed, 1);
-    k->row_normalize(k, &s->W_dec->value);
-    k->copy(k, &s->W_dec->value, &s->W_enc->value);
+    for (int i = 0; i < sl_sae_n_state(s->ops); i++)
+        s->state[i] = s->ops->state[i].first;
+    first_weights(s, k);
+    if (s->ops->init)
+        s->ops->init(s, k);
     for (int i = 0; i < sl_params_count(s->params); i++)
         sl_param_touch(sl_params_at(s->params, i));
     return SL_OK;
@@ -95,8 +136,12 @@ sl_status sl_sae_make(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_
     sl_sae *s = sl_alloc(ctx, sizeof *s);
     if (!s)
         return sl_fail(err, SL_MEM, "sae", NULL, "no memory");
-    *s = (sl_sae){ .ctx = ctx, .ops = ops, .d_in = d_in, .d_sae = d_sae, .seed = seed, .center_input = true, .scale = 1 };
+    *s = (sl_sae){ .ctx = ctx, .ops = ops, .recipe = sl_recipe_at(0), .d_in = d_in, .d_out = d_in, .d_sae = d_sae, .seed = seed, .center_input = true, .scale = 1 };
+    for (int i = 0; i < sl_sae_n_state(ops); i++)
+        s->state[i] = ops->state[i].first;
     sl_status st = set_options(s, vopts, err);
+    if (st == SL_OK && ops->d_out)
+        st = set_d_out(s, err);
     if (st == SL_OK)
         st = make_weights(s, dtype, trainable, err);
     if (st == SL_OK)
@@ -126,7 +171,7 @@ void sl_sae_free(sl_sae *s)
 
 sl_sae_info sl_sae_about(const sl_sae *s)
 {
-    sl_sae_info i = { .d_in = s->d_in, .d_sae = s->d_sae, .scale = s->scale, .has_mean = s->mean != NULL };
+    sl_sae_info i = { .d_in = s->d_in, .d_out = s->d_out, .d_sae = s->d_sae, .scale = s->scale, .has_mean = s->mean != NULL };
     snprintf(i.variant, sizeof i.variant, "%s", s->ops->info.name);
     memcpy(i.hook, s->hook, sizeof i.hook);
     memcpy(i.model, s->model, sizeof i.model);
@@ -145,14 +190,14 @@ sl_status sl_sae_weight(const sl_sae *s, const char *name, sl_tensor *out, sl_er
 {
     const sl_param *p = sl_params_find(s->params, name);
     if (!p)
-        return sl_fail(err, SL_MISSING, name, "W_enc, b_enc, W_dec or b_dec", "the SAE has no such weight");
+        return sl_fail(err, SL_MISSING, name, "the name of one of its weights", "the SAE has no such weight");
     *out = p->value;
     return SL_OK;
 }
 
 sl_status sl_sae_usable(const sl_sae *s, sl_err *err)
 {
-    if (s->state == SL_SAE_TRAINING)
+    if (s->stage == SL_SAE_TRAINING)
         return sl_fail(err, SL_ARG, "sae", "a training that ended", "its training did not finish");
     return SL_OK;
 }
@@ -184,16 +229,19 @@ static sl_status encode_chunk(sl_sae *s, const float *x, int64_t row, int64_t n,
         return sl_fail(err, SL_NUMERIC, "activations", "finite numbers", "row %lld, column %lld is %g",
                        (long long)(row + bad / s->d_in), (long long)(bad % s->d_in), (double)x[bad]);
     sl_tape_reset(t);
-    sl_latents code = s->ops->encode(t, s, sl_const(t, &rows));
-    sl_var rec = xhat ? sl_sae_reconstruct(t, s, code) : (sl_var){ 0 };
+    sl_sae_pass p = { .x = sl_const(t, &rows) };
+    if (xhat)
+        p = sl_sae_forward(t, s, p.x, p.x, NULL);
+    else
+        p.z = s->ops->encode(t, s, p.x, NULL);
     sink k2 = { z, row, false };
-    sl_latents_visit(t, code, append, &k2);
+    sl_latents_visit(t, p.z, append, &k2);
     SL_TRY(sl_tape_status(t, err));
     if (k2.full)
         return sl_fail(err, SL_SHAPE, "codes", "n * max_active entries", "%lld entries do not hold the latents of rows %lld to %lld",
                        (long long)z->capacity, (long long)row, (long long)(row + n - 1));
     if (xhat)
-        memcpy(xhat, sl_value(t, rec)->data, (size_t)(n * s->d_in) * sizeof *xhat);
+        memcpy(xhat, sl_value(t, p.xhat)->data, (size_t)(n * s->d_out) * sizeof *xhat);
     return SL_OK;
 }
 
@@ -220,7 +268,27 @@ sl_status sl_sae_encode(sl_sae *s, const float *x, int64_t n, sl_codes *z, float
         return sl_fail(err, SL_SHAPE, "codes", "room for every row", "%lld rows into codes of %lld", (long long)n, (long long)z->n_rows);
     z->row_ptr[0] = 0;
     for (int64_t r = 0, step = chunk_rows(s); r < n; r += step)
-        SL_TRY(encode_chunk(s, x + r * s->d_in, r, n - r < step ? n - r : step, z, xhat ? xhat + r * s->d_in : NULL, err));
+        SL_TRY(encode_chunk(s, x + r * s->d_in, r, n - r < step ? n - r : step, z, xhat ? xhat + r * s->d_out : NULL, err));
+    return SL_OK;
+}
+
+/* Rows r .. r + n - 1 through the variant's own decoder, as dense latents. */
+static sl_status decode_chunk(sl_sae *s, const sl_codes *z, int64_t r, int64_t n, float *xhat, sl_err *err)
+{
+    sl_tape *t = s->tape;
+    const sl_kern *k = sl_tape_kern(t);
+    sl_tape_reset(t);
+    int64_t *row_ptr = sl_tape_scratch(t, (size_t)(n + 1) * sizeof *row_ptr), from = z->row_ptr[r];
+    float *dense = sl_tape_scratch(t, (size_t)(n * s->d_sae) * sizeof *dense);
+    SL_TRY(sl_tape_status(t, err));
+    for (int64_t i = 0; i <= n; i++)
+        row_ptr[i] = z->row_ptr[r + i] - from;
+    sl_csr csr = { n, s->d_sae, row_ptr[n], row_ptr, z->idx + from, z->val + from };
+    sl_tensor v = sl_tensor_of(SL_F32, dense, 2, n, s->d_sae);
+    k->csr_to_dense(k, &csr, &v);
+    sl_var y = s->ops->decode(t, s, (sl_var){ 0 }, (sl_latents){ .dense = sl_const(t, &v) });
+    SL_TRY(sl_tape_status(t, err));
+    memcpy(xhat, sl_value(t, y)->data, (size_t)(n * s->d_out) * sizeof *xhat);
     return SL_OK;
 }
 
@@ -231,9 +299,13 @@ sl_status sl_sae_decode(sl_sae *s, const sl_codes *z, int64_t n, float *xhat, sl
         return sl_fail(err, SL_SHAPE, "codes", "as many rows as are asked for", "%lld rows of codes of %lld", (long long)n, (long long)z->n_rows);
     if (n == 0)
         return SL_OK;
+    for (int64_t r = 0, step = chunk_rows(s); s->ops->decode && r < n; r += step)
+        SL_TRY(decode_chunk(s, z, r, n - r < step ? n - r : step, xhat + r * s->d_out, err));
+    if (s->ops->decode)
+        return SL_OK;
     const sl_kern *k = sl_tape_kern(s->tape);
     sl_csr csr = { n, s->d_sae, z->capacity, z->row_ptr, z->idx, z->val };
-    sl_tensor y = sl_tensor_of(SL_F32, xhat, 2, n, s->d_in);
+    sl_tensor y = sl_tensor_of(SL_F32, xhat, 2, n, s->d_out);
     k->sparse_decode(k, &csr, &s->W_dec->value, &s->b_dec->value, &y);
     return SL_OK;
 }

@@ -5,8 +5,6 @@
  * out; decoder=free leaves the norms to the penalty. Differs from the sources: both terms in units of d_bar = mean |x|^2 (recipe saelab). */
 #include "sae/variant.h"
 
-#include <math.h>
-
 enum { DECODER_UNIT, DECODER_FREE };
 static const char *const decoders[] = { "unit", "free", NULL };
 
@@ -22,43 +20,32 @@ static bool unit_decoder(const void *opts)
     return ((const sl_standard_options *)opts)->decoder == DECODER_UNIT;
 }
 
-static int64_t max_active(const void *opts, int64_t d_sae)
-{
-    (void)opts;
-    return d_sae;
-}
-
 static double l1(const void *opts)
 {
     return ((const sl_standard_options *)opts)->l1;
 }
 
-static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x)
+static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b)
 {
-    sl_var W = sl_param_var(t, s->W_enc), b = sl_param_var(t, s->b_enc);
-    return (sl_latents){ .dense = sl_linear(t, sl_sae_center(t, s, x), W, b, SL_ACT_RELU) };
+    (void)b;
+    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
+    return (sl_latents){ .dense = sl_linear(t, sl_sae_center(t, s, x), W, c, SL_ACT_RELU) };
 }
 
-static double warm(const sl_standard_options *o, const sl_sae_batch *b)
-{
-    double rise = o->l1_warmup * (double)b->steps;
-    return rise > 0 ? fmin(1, (double)(b->step + 1) / rise) : 1;
-}
-
-static sl_var loss(sl_tape *t, const sl_sae *s, sl_var x, sl_latents z, sl_var xhat, const sl_sae_batch *b)
+static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b)
 {
     const sl_standard_options *o = s->opts;
-    sl_var weighted = z.dense;
+    sl_var weighted = p->z.dense;
     if (o->decoder == DECODER_FREE)
-        weighted = sl_mul_row(t, z.dense, sl_row_norm(t, sl_param_var(t, s->W_dec)));
-    sl_var penalty = sl_scale(t, sl_sum(t, weighted), o->l1 * warm(o, b) / ((double)b->n * sqrt(b->d_bar)));
-    return sl_add(t, sl_sae_reconstruction_loss(t, x, xhat, b), penalty);
+        weighted = sl_mul_row(t, weighted, sl_row_norm(t, sl_param_var(t, s->W_dec)));
+    sl_var penalty = sl_scale(t, sl_sum(t, weighted), o->l1 * sl_sae_ramp(s, b, o->l1_warmup) * sl_sae_penalty_factor(s, b));
+    return sl_add(t, sl_sae_reconstruction_loss(t, s, p, b), penalty);
 }
 
 const sl_sae_ops sl_sae_standard = {
     .info = { "standard", "ReLU with an L1 penalty", "Bricken et al. 2023, transformer-circuits.pub/2023/monosemantic-features",
               options, sizeof(sl_standard_options) },
     .saelens = "standard",
-    .unit_decoder = unit_decoder, .max_active = max_active, .l1 = l1,
+    .unit_decoder = unit_decoder, .max_active = sl_sae_all_active, .l1 = l1,
     .encode = encode, .loss = loss,
 };

@@ -21,32 +21,25 @@ static sl_status check(const void *opts, int64_t d_in, int64_t d_sae, sl_err *er
     return SL_OK;
 }
 
-static bool unit_decoder(const void *opts)
-{
-    (void)opts;
-    return true;
-}
-
 static int64_t max_active(const void *opts, int64_t d_sae)
 {
     (void)d_sae;
     return ((const sl_topk_options *)opts)->k;
 }
 
-static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x)
+static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b)
 {
     const sl_topk_options *o = s->opts;
-    sl_var W = sl_param_var(t, s->W_enc), b = sl_param_var(t, s->b_enc);
-    return (sl_latents){ .sparse = sl_encode_topk(t, sl_sae_center(t, s, x), W, b, o->k) };
+    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
+    return (sl_latents){ .sparse = sl_encode_topk(t, sl_sae_center(t, s, x), W, c, sl_sae_k_now(b, o->k, s->d_sae)) };
 }
 
-static sl_var loss(sl_tape *t, const sl_sae *s, sl_var x, sl_latents z, sl_var xhat, const sl_sae_batch *b)
+static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b)
 {
     const sl_topk_options *o = s->opts;
-    (void)z;
-    sl_var l = sl_sae_reconstruction_loss(t, x, xhat, b);
+    sl_var l = sl_sae_reconstruction_loss(t, s, p, b);
     if (b->n_dead > 0 && o->aux_alpha > 0)
-        l = sl_add(t, l, sl_sae_auxk(t, s, x, xhat, o->k_aux, o->aux_alpha, b));
+        l = sl_add(t, l, sl_sae_auxk(t, s, p, o->k_aux, o->aux_alpha, b));
     return l;
 }
 
@@ -55,6 +48,6 @@ static const char *const cfg_keys[] = { "k", NULL };
 const sl_sae_ops sl_sae_topk = {
     .info = { "topk", "the k largest pre-activations of each row", "arXiv 2406.04093", options, sizeof(sl_topk_options) },
     .saelens = "topk", .cfg_keys = cfg_keys,
-    .check = check, .unit_decoder = unit_decoder, .max_active = max_active,
+    .check = check, .unit_decoder = sl_sae_always_unit, .max_active = max_active,
     .encode = encode, .loss = loss,
 };

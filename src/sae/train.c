@@ -45,14 +45,18 @@ double sl_sae_trainer_seconds(const sl_sae_trainer *t)
 
 static sl_status check(const sl_sae *s, const sl_act_source *acts, const sl_sae_train_config *c, sl_err *err)
 {
-    if (s->state == SL_SAE_READY)
+    if (s->stage == SL_SAE_READY)
         return sl_fail(err, SL_ARG, "sae", "a new one", "it was trained or loaded before");
-    if (!s->W_enc->m.data)
+    if (!s->W_dec->m.data)
         return sl_fail(err, SL_ARG, "sae", "one from sl_sae_new", "it was made without room for training");
     SL_TRY(sl_sae_check_options(sl_sae_train_opts, c, err));
     if (acts->info.d_in != s->d_in)
         return sl_fail(err, SL_SHAPE, "activations", "rows as wide as the SAE's d_in", "rows of %lld for an SAE of d_in %lld",
                        (long long)acts->info.d_in, (long long)s->d_in);
+    int64_t d_out = s->ops->d_out ? acts->info.d_out : s->d_out;
+    if (d_out != s->d_out)
+        return sl_fail(err, SL_SHAPE, "activations", "rows with targets as wide as the SAE's d_out", "targets of %lld for a d_out of %lld",
+                       (long long)d_out, (long long)s->d_out);
     if (acts->info.n_rows >= 0 && acts->info.n_rows < 2)
         return sl_fail(err, SL_DATA, "activations", "at least 2 rows", "there are %lld", (long long)acts->info.n_rows);
     return SL_OK;
@@ -61,12 +65,16 @@ static sl_status check(const sl_sae *s, const sl_act_source *acts, const sl_sae_
 static sl_status allocate(sl_sae_trainer *t, sl_err *err)
 {
     size_t f = (size_t)t->s->d_sae;
-    t->x = sl_alloc(t->ctx, (size_t)(t->batch * t->s->d_in) * sizeof *t->x);
+    t->has_target = t->s->ops->d_out != NULL;
+    t->in = (sl_sae_norm){ .d = t->s->d_in, .scale = 1, .buffer = sl_alloc(t->ctx, (size_t)(t->batch * t->s->d_in) * sizeof(float)) };
+    t->target = (sl_sae_norm){ .d = t->s->d_out, .scale = 1 };
+    if (t->has_target)
+        t->target.buffer = sl_alloc(t->ctx, (size_t)(t->batch * t->s->d_out) * sizeof(float));
     t->since = sl_alloc(t->ctx, f * sizeof *t->since);
     t->fired = sl_alloc(t->ctx, f);
     t->alive = sl_alloc(t->ctx, f);
     t->curve = sl_alloc(t->ctx, (size_t)(t->c->steps / t->log_every + 2) * sizeof *t->curve);
-    if (!t->x || !t->since || !t->fired || !t->alive || !t->curve)
+    if (!t->in.buffer || (t->has_target && !t->target.buffer) || !t->since || !t->fired || !t->alive || !t->curve)
         return sl_fail(err, SL_MEM, "sae train", NULL, "no memory for batches of %lld rows", (long long)t->batch);
     return sl_tape_new(t->ctx, SL_F32, &t->tape, err);
 }
@@ -99,7 +107,7 @@ static sl_status start(sl_sae_trainer *t, sl_err *err)
     SL_TRY(allocate(t, err));
     sl_sae_trainer_make_key(t);
     take_names(t->s, &t->src->info);
-    t->s->state = SL_SAE_TRAINING;
+    t->s->stage = SL_SAE_TRAINING;
     if (t->dir)
         SL_TRY(sl_dir_make(t->dir, err));
     SL_TRY(sl_sae_init(t->s, err));
@@ -116,7 +124,10 @@ static void mark_fired(void *user, int64_t first_row, const sl_csr *part)
     int64_t n = part->row_ptr[part->n_rows];
     for (int64_t i = 0; i < n; i++)
         t->fired[part->idx[i]] = 1;
-    t->nnz += n;
+    const float *val = part->val;
+    for (int64_t i = 0; i < n; i++)
+        t->seen.min_active = (double)val[i] < t->seen.min_active ? (double)val[i] : t->seen.min_active;
+    t->seen.nnz += n;
 }
 
 static void count_dead(sl_sae_trainer *t)
@@ -139,10 +150,10 @@ static bool is_logged(const sl_sae_trainer *t, int64_t step)
     return (step - 1) % t->log_every == 0 || step == t->c->steps;
 }
 
-static sl_status log_step(sl_sae_trainer *t, sl_var x, sl_var xhat, int64_t n, double loss, double lr, sl_err *err)
+static sl_status log_step(sl_sae_trainer *t, const sl_sae_pass *p, double loss, double lr, sl_err *err)
 {
-    double spread = sl_sae_spread(t->tape, x), rec = t->k->sq_dist(t->k, sl_value(t->tape, x), sl_value(t->tape, xhat));
-    sl_sae_step row = { t->step + 1, t->samples + n, loss, spread > 0 ? rec / spread : NAN, (double)t->nnz / (double)n,
+    double spread = sl_sae_spread(t->tape, p->y), rec = t->k->sq_dist(t->k, sl_value(t->tape, p->y), sl_value(t->tape, p->xhat));
+    sl_sae_step row = { t->step + 1, t->samples + t->seen.n, loss, spread > 0 ? rec / spread : NAN, t->seen.l0,
                         (double)t->n_dead / (double)t->s->d_sae, lr, sl_sae_trainer_seconds(t) };
     return sl_sae_trainer_log(t, &row, err);
 }
@@ -154,41 +165,57 @@ static sl_status offended(sl_sae_trainer *t, const sl_act_batch *b, sl_status st
     return st;
 }
 
-static sl_status forward(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *rows, sl_var *loss, sl_err *err)
+/* One step's passing things. */
+typedef struct step {
+    sl_tensor rows, targets, alive;
+    sl_sae_batch batch;
+    sl_sae_pass pass;
+    sl_var loss;
+} step;
+
+static void prepare_step(sl_sae_trainer *t, const sl_act_batch *b, step *p)
+{
+    *p = (step){ .alive = sl_tensor_of(SL_U8, t->alive, 1, t->s->d_sae) };
+    sl_sae_trainer_normalize(t, b, &p->rows, &p->targets);
+    count_dead(t);
+    p->batch = (sl_sae_batch){ .step = t->step, .steps = t->c->steps, .n = b->n, .d_bar = t->d_bar, .n_dead = t->n_dead, .alive = t->n_dead ? &p->alive : NULL };
+}
+
+static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
 {
     sl_sae *s = t->s;
-    sl_tensor alive = sl_tensor_of(SL_U8, t->alive, 1, s->d_sae);
-    sl_sae_batch info = { .step = t->step, .steps = t->c->steps, .n = b->n, .d_bar = t->d_bar, .n_dead = t->n_dead, .alive = t->n_dead ? &alive : NULL };
     sl_tape_reset(t->tape);
-    sl_var x = sl_const(t->tape, rows);
-    sl_latents z = s->ops->encode(t->tape, s, x);
-    sl_var xhat = sl_sae_reconstruct(t->tape, s, z);
-    *loss = s->ops->loss(t->tape, s, x, z, xhat, &info);
+    sl_var x = sl_const(t->tape, &p->rows);
+    p->pass = sl_sae_forward(t->tape, s, x, t->has_target ? sl_const(t->tape, &p->targets) : x, &p->batch);
+    p->loss = s->ops->loss(t->tape, s, &p->pass, &p->batch);
     memset(t->fired, 0, (size_t)s->d_sae);
-    t->nnz = 0;
-    sl_latents_visit(t->tape, z, mark_fired, t);
+    t->seen = (sl_sae_seen){ .n = p->batch.n, .min_active = INFINITY };
+    sl_latents_visit(t->tape, p->pass.z, mark_fired, t);
+    t->seen.l0 = (double)t->seen.nnz / (double)t->seen.n;
     SL_TRY(sl_tape_status(t->tape, err));
-    double value = sl_scalar(t->tape, *loss);
+    double value = sl_scalar(t->tape, p->loss);
     if (!isfinite(value))
         return sl_fail(err, SL_NUMERIC, "loss", "a finite number", "step %lld: it is %g", (long long)t->step, value);
     if (is_logged(t, t->step + 1))
-        return log_step(t, x, xhat, b->n, value, sl_schedule_at(&t->sched, t->step), err);
+        return log_step(t, &p->pass, value, sl_schedule_at(&t->sched, t->step), err);
     return SL_OK;
 }
 
 static sl_status one_step(sl_sae_trainer *t, sl_err *err)
 {
     sl_act_batch b;
-    sl_tensor rows;
-    sl_var loss;
+    step p;
     SL_TRY(sl_sae_trainer_next(t, t->batch, &b, err));
-    sl_sae_trainer_normalize(t, &b, &rows);
-    count_dead(t);
-    SL_TRY(offended(t, &b, forward(t, &b, &rows, &loss, err)));
+    prepare_step(t, &b, &p);
+    SL_TRY(offended(t, &b, forward(t, &p, err)));
     sl_params_zero_grad(t->s->params);
-    SL_TRY(offended(t, &b, sl_tape_backward(t->tape, loss, err)));
+    SL_TRY(offended(t, &b, sl_tape_backward(t->tape, p.loss, err)));
     t->optim.lr = sl_schedule_at(&t->sched, t->step);
     SL_TRY(offended(t, &b, sl_optim_step(&t->optim, t->s->params, NULL, err)));
+    if (t->s->ops->after_step) {
+        t->s->ops->after_step(t->tape, t->s, &p.pass, &p.batch, &t->seen);
+        SL_TRY(sl_tape_status(t->tape, err));
+    }
     age_latents(t, b.n);
     t->step++;
     t->samples += b.n;
@@ -236,8 +263,10 @@ sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config
     if (st == SL_OK)
         finish(&t, out);
     sl_tape_free(t.tape);
-    sl_free(t.ctx, t.x);
-    sl_free(t.ctx, t.mean);
+    sl_free(t.ctx, t.in.buffer);
+    sl_free(t.ctx, t.in.mean);
+    sl_free(t.ctx, t.target.buffer);
+    sl_free(t.ctx, t.target.mean);
     sl_free(t.ctx, t.since);
     sl_free(t.ctx, t.fired);
     sl_free(t.ctx, t.alive);

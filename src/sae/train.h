@@ -4,6 +4,14 @@
 
 #include "sae/variant.h"
 
+/* x_n = (x - mean) * scale of rows [n, d], into a buffer of the trainer's batch. */
+typedef struct sl_sae_norm {
+    int64_t d;
+    float *mean;                /* [d], NULL: not subtracted */
+    double scale;
+    float *buffer;              /* [batch, d] */
+} sl_sae_norm;
+
 typedef struct sl_sae_trainer {
     sl_ctx *ctx;
     sl_sae *s;
@@ -17,13 +25,14 @@ typedef struct sl_sae_trainer {
     char key[65];               /* of everything that decides the weights; checkpoints carry it */
 
     int64_t batch;              /* rows a step: c->batch, or all rows of a smaller source */
-    float *x;                   /* [batch, d_in] normalised */
-    float *mean;                /* [d_in], NULL: not subtracted */
-    double scale, d_bar;        /* d_bar: mean |x|^2 about the mean, normalised */
+    bool has_target;            /* rows have targets of their own, and the variant learns them */
+    sl_sae_norm in, target;     /* target: only where has_target */
+    double d_bar;               /* mean |y|^2 of the targets about their mean, normalised */
 
     int64_t *since;             /* [d_sae] rows since each latent fired */
     uint8_t *fired, *alive;     /* [d_sae] in this batch; within the window */
-    int64_t window, n_dead, nnz; /* nnz: latents of this batch */
+    int64_t window, n_dead;
+    sl_sae_seen seen;           /* of this batch */
 
     int64_t step, samples;      /* done */
     sl_sae_step *curve;
@@ -34,13 +43,13 @@ typedef struct sl_sae_trainer {
 double sl_clock(void);          /* seconds, monotonic */
 double sl_sae_trainer_seconds(const sl_sae_trainer *t);
 
-/* train_data.c: mean, scale, d_bar and the first b_dec from the first rows; leaves the source at row 0. */
+/* train_data.c: normalisation, d_bar and the first b_dec from the first rows; leaves the source at row 0. */
 sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;
 /* The next batch of raw rows, waited for and checked; a non-finite one is saved and reported. */
 sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, sl_err *err) SL_USE_RESULT;
-void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x);
+void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x, sl_tensor *y); /* y: x again where there is no target */
 void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy, N steps done */
-sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* mean and scale into the weights: the SAE takes raw rows from here on */
+sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* the normalisation into the weights: the SAE takes raw rows from here on */
 
 /* train_state.c */
 void sl_sae_trainer_make_key(sl_sae_trainer *t);

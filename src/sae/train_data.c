@@ -22,6 +22,18 @@ void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b)
         sl_log(t->ctx, SL_LOG_WARN, "the offending batch could not be saved: %s", why.msg);
 }
 
+/* what: "row" or "target of row"; x [n, d] belongs to b */
+static sl_status all_finite(sl_sae_trainer *t, const sl_act_batch *b, const char *what, const float *x, int64_t d, sl_err *err)
+{
+    sl_tensor v = sl_tensor_of(SL_F32, (void *)(uintptr_t)x, 2, b->n, d);
+    int64_t bad = t->k->not_finite(t->k, &v), r = bad / d;
+    if (bad < 0)
+        return SL_OK;
+    sl_sae_trainer_save_offender(t, b);
+    return sl_fail(err, SL_NUMERIC, "activations", "finite numbers", "step %lld: %s %lld of the batch (row %lld of the data), column %lld is %g",
+                   (long long)t->step, what, (long long)r, b->row ? (long long)b->row[r] : -1LL, (long long)(bad % d), (double)x[bad]);
+}
+
 sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, sl_err *err)
 {
     double begin = sl_clock();
@@ -29,121 +41,164 @@ sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, s
     t->wait += sl_clock() - begin;
     if (out->n < 1 || out->n > n)
         return sl_fail(err, SL_SHAPE, "activations", "1 row to as many as asked for", "%lld rows where %lld were asked for", (long long)out->n, (long long)n);
-    sl_tensor x = sl_tensor_of(SL_F32, (void *)(uintptr_t)out->x, 2, out->n, t->s->d_in);
-    int64_t bad = t->k->not_finite(t->k, &x);
-    if (bad < 0)
+    SL_TRY(all_finite(t, out, "row", out->x, t->s->d_in, err));
+    if (!t->has_target)
         return SL_OK;
-    sl_sae_trainer_save_offender(t, out);
-    int64_t r = bad / t->s->d_in;
-    return sl_fail(err, SL_NUMERIC, "activations", "finite numbers", "step %lld: row %lld of the batch (row %lld of the data), column %lld is %g",
-                   (long long)t->step, (long long)r, out->row ? (long long)out->row[r] : -1LL, (long long)(bad % t->s->d_in), (double)out->x[bad]);
+    if (!out->y)
+        return sl_fail(err, SL_SHAPE, "activations", "rows with targets", "a batch came without targets");
+    return all_finite(t, out, "target of row", out->y, t->s->d_out, err);
 }
 
-void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x)
+static void normalize(const sl_kern *k, const sl_sae_norm *m, const float *rows, int64_t n, sl_tensor *x)
 {
-    sl_tensor raw = sl_tensor_of(SL_F32, (void *)(uintptr_t)b->x, 2, b->n, t->s->d_in);
-    *x = sl_tensor_of(SL_F32, t->x, 2, b->n, t->s->d_in);
-    if (t->mean) {
-        sl_tensor mean = sl_tensor_of(SL_F32, t->mean, 1, t->s->d_in);
-        t->k->add_row(t->k, &raw, -1, &mean, x);
-        t->k->axpby(t->k, t->scale, x, 0, x);
+    sl_tensor raw = sl_tensor_of(SL_F32, (void *)(uintptr_t)rows, 2, n, m->d);
+    *x = sl_tensor_of(SL_F32, m->buffer, 2, n, m->d);
+    if (m->mean) {
+        sl_tensor mean = sl_tensor_of(SL_F32, m->mean, 1, m->d);
+        k->add_row(k, &raw, -1, &mean, x);
+        k->axpby(k, m->scale, x, 0, x);
     } else
-        t->k->axpby(t->k, t->scale, &raw, 0, x);
+        k->axpby(k, m->scale, &raw, 0, x);
 }
 
-/* Mean [d_in] and mean |x - mean|^2 of the first rows. sum, sq [d_in]; sums are of x - shift, so that a large mean costs no digits. */
-static sl_status first_moments(sl_sae_trainer *t, float *shift, double *sum, double *var, sl_err *err)
+void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x, sl_tensor *y)
 {
-    int64_t d = t->s->d_in, want = t->src->info.n_rows > 0 && t->src->info.n_rows < FIRST_ROWS ? t->src->info.n_rows : FIRST_ROWS, n = 0;
-    double sq = 0;
-    while (n < want) {
-        sl_act_batch b;
-        SL_TRY(sl_sae_trainer_next(t, want - n < t->batch ? want - n : t->batch, &b, err));
-        if (n == 0)
-            memcpy(shift, b.x, (size_t)d * sizeof *shift);
-        for (int64_t i = 0; i < b.n * d; i++) {
-            double v = (double)b.x[i] - (double)shift[i % d];
-            sum[i % d] += v;
-            sq += v * v;
+    normalize(t->k, &t->in, b->x, b->n, x);
+    *y = *x;
+    if (t->has_target)
+        normalize(t->k, &t->target, b->y, b->n, y);
+}
+
+/* ---- mean and variance of the first rows ---- */
+
+typedef struct moments {        /* of rows [n, d]; sums are of x - shift, so that a large mean costs no digits */
+    int64_t d, n;
+    float *shift;               /* [d] */
+    double *mean;               /* [d] the sum until finish_moments */
+    double sq, var;             /* var: mean |x - mean|^2 */
+} moments;
+
+static sl_status start_moments(sl_ctx *ctx, int64_t d, moments *m, sl_err *err)
+{
+    *m = (moments){ .d = d, .shift = sl_alloc(ctx, (size_t)d * sizeof *m->shift), .mean = sl_alloc(ctx, (size_t)d * sizeof *m->mean) };
+    return m->shift && m->mean ? SL_OK : sl_fail(err, SL_MEM, "sae train", NULL, "no memory for the mean of %lld columns", (long long)d);
+}
+
+static void add_rows(moments *m, const float *x, int64_t n)
+{
+    if (m->n == 0)
+        memcpy(m->shift, x, (size_t)m->d * sizeof *m->shift);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m->d; j++) {
+            double v = (double)x[i * m->d + j] - (double)m->shift[j];
+            m->mean[j] += v;
+            m->sq += v * v;
         }
-        n += b.n;
-    }
+    m->n += n;
+}
+
+static void finish_moments(moments *m)
+{
     double off = 0;
-    for (int64_t j = 0; j < d; j++) {
-        sum[j] /= (double)n;
-        off += sum[j] * sum[j];
-        sum[j] += (double)shift[j];
+    for (int64_t j = 0; j < m->d; j++) {
+        m->mean[j] /= (double)m->n;
+        off += m->mean[j] * m->mean[j];
+        m->mean[j] += (double)m->shift[j];
     }
-    *var = sq / (double)n - off;
+    m->var = m->sq / (double)m->n - off;
+}
+
+static sl_status first_moments(sl_sae_trainer *t, moments *in, moments *target, sl_err *err)
+{
+    int64_t want = t->src->info.n_rows > 0 && t->src->info.n_rows < FIRST_ROWS ? t->src->info.n_rows : FIRST_ROWS;
+    while (in->n < want) {
+        sl_act_batch b;
+        SL_TRY(sl_sae_trainer_next(t, want - in->n < t->batch ? want - in->n : t->batch, &b, err));
+        add_rows(in, b.x, b.n);
+        if (t->has_target)
+            add_rows(target, b.y, b.n);
+    }
+    finish_moments(in);
+    if (t->has_target)
+        finish_moments(target);
     return SL_OK;
 }
 
-static sl_status normalisation(sl_sae_trainer *t, const double *mean, double var, sl_err *err)
+/* known, known_scale: of the source, or NULL */
+static sl_status normalisation(sl_sae_trainer *t, const moments *m, const float *known, double known_scale, sl_sae_norm *out, sl_err *err)
+{
+    if (!(m->var > 0))
+        return sl_fail(err, SL_DATA, "activations", "rows that differ", "the first rows are all the same: zero variance");
+    if (t->c->normalize) {
+        out->mean = sl_alloc(t->ctx, (size_t)m->d * sizeof *out->mean);
+        if (!out->mean)
+            return sl_fail(err, SL_MEM, "sae train", NULL, "no memory for the mean of %lld columns", (long long)m->d);
+        for (int64_t j = 0; j < m->d; j++)
+            out->mean[j] = known ? known[j] : (float)m->mean[j];
+        out->scale = known ? known_scale : sqrt((double)m->d / m->var);
+    }
+    if (!(out->scale > 0) || !isfinite(out->scale))
+        return sl_fail(err, SL_DATA, "activations", "a positive number", "their scale is %g", out->scale);
+    return SL_OK;
+}
+
+static sl_status use_moments(sl_sae_trainer *t, const moments *in, const moments *target, sl_err *err)
 {
     const sl_act_info *info = &t->src->info;
-    int64_t d = t->s->d_in;
-    if (!(var > 0))
-        return sl_fail(err, SL_DATA, "activations", "rows that differ", "the first rows are all the same: zero variance");
-    t->scale = 1;
-    if (t->c->normalize) {
-        t->mean = sl_alloc(t->ctx, (size_t)d * sizeof *t->mean);
-        if (!t->mean)
-            return sl_fail(err, SL_MEM, "sae train", NULL, "no memory for the mean of %lld columns", (long long)d);
-        for (int64_t j = 0; j < d; j++)
-            t->mean[j] = info->mean ? info->mean[j] : (float)mean[j];
-        t->scale = info->mean ? info->scale : sqrt((double)d / var);
-    }
-    if (!(t->scale > 0) || !isfinite(t->scale))
-        return sl_fail(err, SL_DATA, "activations", "a positive number", "their scale is %g", t->scale);
-    t->d_bar = t->scale * t->scale * var;
+    SL_TRY(normalisation(t, in, info->mean, info->scale, &t->in, err));
+    if (t->has_target)
+        SL_TRY(normalisation(t, target, info->mean_y, info->scale_y, &t->target, err));
+    const sl_sae_norm *y = t->has_target ? &t->target : &t->in;
+    const moments *m = t->has_target ? target : in;
+    t->d_bar = y->scale * y->scale * m->var;
     float *b_dec = t->s->b_dec->value.data;
-    for (int64_t j = 0; j < d; j++)
-        b_dec[j] = (float)((mean[j] - (t->mean ? (double)t->mean[j] : 0)) * t->scale);
+    for (int64_t j = 0; j < m->d; j++)
+        b_dec[j] = (float)((m->mean[j] - (y->mean ? (double)y->mean[j] : 0)) * y->scale);
     sl_param_touch(t->s->b_dec);
     return SL_OK;
 }
 
 sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err)
 {
-    size_t d = (size_t)t->s->d_in;
-    float *shift = sl_alloc(t->ctx, d * sizeof *shift);
-    double *mean = sl_alloc(t->ctx, d * sizeof *mean), var = 0;
-    sl_status st = SL_OK;
-    if (!shift || !mean)
-        st = sl_fail(err, SL_MEM, "sae train", NULL, "no memory for the mean of %zu columns", d);
+    moments in = { 0 }, target = { 0 };
+    sl_status st = start_moments(t->ctx, t->s->d_in, &in, err);
+    if (st == SL_OK && t->has_target)
+        st = start_moments(t->ctx, t->s->d_out, &target, err);
     if (st == SL_OK)
         st = t->src->seek(t->src, 0, err);
     if (st == SL_OK)
-        st = first_moments(t, shift, mean, &var, err);
+        st = first_moments(t, &in, &target, err);
     if (st == SL_OK)
-        st = normalisation(t, mean, var, err);
+        st = use_moments(t, &in, &target, err);
     if (st == SL_OK)
         st = t->src->seek(t->src, 0, err);
-    sl_free(t->ctx, shift);
-    sl_free(t->ctx, mean);
+    sl_free(t->ctx, in.shift);
+    sl_free(t->ctx, in.mean);
+    sl_free(t->ctx, target.shift);
+    sl_free(t->ctx, target.mean);
     return st;
 }
 
-/* With x_n = s (x - mu): W_enc (x_n - b) + b_enc = s W_enc (x - (b / s + mu)) + b_enc, and x^ = (W_dec^T z + b) / s + mu. */
+/* ---- folding ---- */
+
 sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err)
 {
     sl_sae *s = t->s;
     const sl_kern *k = t->k;
-    if (t->mean) {
-        sl_tensor mean = sl_tensor_of(SL_F32, t->mean, 1, s->d_in);
-        k->axpby(k, t->scale, &s->W_enc->value, 0, &s->W_enc->value);
-        k->axpby(k, 1 / t->scale, &s->W_dec->value, 0, &s->W_dec->value);
-        k->axpby(k, 1, &mean, 1 / t->scale, &s->b_dec->value);
-    }
+    const sl_sae_norm *y = t->has_target ? &t->target : &t->in;
+    sl_tensor mean = sl_tensor_of(SL_F32, t->in.mean, 1, s->d_in), mean_y = sl_tensor_of(SL_F32, y->mean, 1, s->d_out);
+    sl_sae_fold f = { t->in.mean ? &mean : NULL, y->mean ? &mean_y : NULL, t->in.scale, y->scale };
+    if (t->in.mean && !(s->ops->fold ? s->ops->fold(k, s, &f) : sl_sae_fold_linear(k, s, &f)))
+        return sl_fail(err, SL_MEM, "sae train", NULL, "no memory to fold the normalisation into the weights");
     for (int i = 0; i < sl_params_count(s->params); i++) {
         sl_param *p = sl_params_at(s->params, i);
         sl_param_touch(p);
         if (k->not_finite(k, &p->value) >= 0)
             return sl_fail(err, SL_NUMERIC, p->name, "finite numbers", "a weight is not finite after step %lld", (long long)t->step);
     }
-    s->mean = t->mean;
-    t->mean = NULL;
-    s->scale = t->scale;
-    s->state = SL_SAE_READY;
+    s->mean = t->in.mean;
+    t->in.mean = NULL;
+    s->scale = t->in.scale;
+    s->stage = SL_SAE_READY;
     return SL_OK;
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TENSORS = 32, CURVE_COLS = 8 };
+enum { MAX_TENSORS = 64, CURVE_COLS = 8 };
 static const char HEADER[] = "step,samples,loss,fvu,l0,dead,lr,seconds\n";
 
 /* ---- key ---- */
@@ -59,6 +59,8 @@ static int list_tensors(sl_sae_trainer *t, double *curve, named out[MAX_TENSORS]
     }
     snprintf(out[n].name, sizeof out[n].name, "state/since_fired");
     out[n++].t = sl_tensor_of(SL_I64, t->since, 1, t->s->d_sae);
+    snprintf(out[n].name, sizeof out[n].name, "state/variant");
+    out[n++].t = sl_tensor_of(SL_F64, t->s->state, 1, (int64_t)sl_sae_n_state(t->s->ops));
     snprintf(out[n].name, sizeof out[n].name, "state/curve");
     out[n++].t = sl_tensor_of(SL_F64, curve, 2, t->n_curve, (int64_t)CURVE_COLS);
     return n;

@@ -57,8 +57,8 @@ static sl_var build(sl_tape *t, void *user)
 {
     problem *p = user;
     sl_var x = sl_const(t, &p->xt);
-    sl_latents z = p->s->ops->encode(t, p->s, x);
-    sl_var loss = p->s->ops->loss(t, p->s, x, z, sl_sae_reconstruct(t, p->s, z), &p->batch);
+    sl_sae_pass pass = sl_sae_forward(t, p->s, x, x, &p->batch);
+    sl_var loss = p->s->ops->loss(t, p->s, &pass, &p->batch);
     if (p->flip) /* value -L, gradient +dL: a wrong sign */
         loss = sl_add(t, loss, sl_scale(t, sl_stop_grad(t, loss), -2));
     return loss;
@@ -128,8 +128,8 @@ static double loss_of(sl_ctx *ctx, const char *variant, const void *opts, const 
     sl_tape *t;
     sl_assert_ok(sl_tape_new(ctx, SL_F64, &t, &err));
     sl_var v = sl_const(t, &xt);
-    sl_latents z = s->ops->encode(t, s, v);
-    double l = sl_scalar(t, s->ops->loss(t, s, v, z, sl_sae_reconstruct(t, s, z), b));
+    sl_sae_pass p = sl_sae_forward(t, s, v, v, b);
+    double l = sl_scalar(t, s->ops->loss(t, s, &p, b));
     sl_assert_ok(sl_tape_status(t, &err));
     sl_tape_free(t);
     sl_sae_free(s);
@@ -170,8 +170,8 @@ static void auxk_by_hand(void **state)
     sl_tape *t;
     sl_assert_ok(sl_tape_new(ctx, SL_F64, &t, &err));
     sl_var v = sl_const(t, &xt);
-    sl_latents z = s->ops->encode(t, s, v);
-    double l = sl_scalar(t, s->ops->loss(t, s, v, z, sl_sae_reconstruct(t, s, z), &b));
+    sl_sae_pass p = sl_sae_forward(t, s, v, v, &b);
+    double l = sl_scalar(t, s->ops->loss(t, s, &p, &b));
     sl_assert_close_f64("loss", &l, &(double){ (1. + 9) / (2 * 5) + .25 * 40 / 2 }, 1, 1e-12, 0);
     sl_tape_free(t);
     sl_sae_free(s);
@@ -239,7 +239,8 @@ static void auxk_of_the_steps_residual(void **state)
         sl_err err;
         sl_tape *t;
         sl_assert_ok(sl_tape_new(ctx, SL_F64, &t, &err));
-        const double *y = sl_value(t, sl_sae_reconstruct(t, p.s, p.s->ops->encode(t, p.s, sl_const(t, &p.xt))))->data;
+        sl_var x = sl_const(t, &p.xt);
+        const double *y = sl_value(t, sl_sae_forward(t, p.s, x, x, NULL).xhat)->data;
         for (int i = 0; i < B * D; i++)
             p.residual[i] = e[i] = p.x[i] - y[i];
         sl_tape_free(t);

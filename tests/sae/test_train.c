@@ -290,8 +290,8 @@ static void step_with_dead(sl_sae *s, sl_tape *t, sl_optim *o, const float *x, i
     sl_sae_batch b = { .steps = 1000, .n = n, .d_bar = D, .n_dead = n_dead, .alive = n_dead ? alive : NULL };
     sl_tape_reset(t);
     sl_var v = sl_const(t, &rows_t);
-    sl_latents z = s->ops->encode(t, s, v);
-    sl_var loss = s->ops->loss(t, s, v, z, sl_sae_reconstruct(t, s, z), &b);
+    sl_sae_pass pass = sl_sae_forward(t, s, v, v, &b);
+    sl_var loss = s->ops->loss(t, s, &pass, &b);
     sl_params_zero_grad(s->params);
     sl_assert_ok(sl_tape_backward(t, loss, &err));
     sl_assert_ok(sl_optim_step(o, s->params, NULL, &err));

@@ -1,5 +1,5 @@
-/* sae_weights.safetensors of SAELens: W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in]. In memory W_enc is
- * feature-major, so it is transposed on the way. */
+/* sae_weights.safetensors of SAELens: W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_out], b_dec [d_out] and what the variant adds,
+ * under SAELens's names. In memory W_enc is feature-major, so it is transposed on the way. */
 #include "sae/formats/saelens.h"
 
 #include <math.h>
@@ -19,16 +19,44 @@ static void transpose(const float *x, int64_t rows, int64_t cols, float *y)
 
 /* ---- saving ---- */
 
+static const char *their_name(const sl_sae *s, const sl_param *p)
+{
+    for (const sl_sae_rename *r = s->ops->names; r && r->ours; r++)
+        if (strcmp(r->ours, p->name) == 0)
+            return r->theirs;
+    return p->name;
+}
+
+/* extra: memory for W_enc transposed, then for thresholds */
+static sl_status write_weights(sl_sae *s, const char *path, float *extra, sl_err *err)
+{
+    const char *names[SL_SAE_EXTRA + 5];
+    sl_tensor tensors[SL_SAE_EXTRA + 5];
+    int n = 0;
+    for (int i = 0; i < sl_params_count(s->params); i++) {
+        const sl_param *p = sl_params_at(s->params, i);
+        names[n] = their_name(s, p);
+        tensors[n++] = p == s->W_enc ? sl_tensor_of(SL_F32, extra, 2, s->d_in, s->d_sae) : p->value;
+    }
+    if (s->ops->threshold) {
+        float *theta = extra + s->d_sae * s->d_in;
+        for (int64_t f = 0; f < s->d_sae; f++)
+            theta[f] = (float)s->ops->threshold(s);
+        names[n] = "threshold";
+        tensors[n++] = sl_tensor_of(SL_F32, theta, 1, s->d_sae);
+    }
+    if (s->W_enc)
+        transpose(s->W_enc->value.data, s->d_sae, s->d_in, extra);
+    return sl_safetensors_write(s->ctx, path, n, names, tensors, NULL, err);
+}
+
 static sl_status save_weights(sl_sae *s, const char *path, sl_err *err)
 {
-    float *w = sl_alloc(s->ctx, sl_nbytes(&s->W_enc->value));
-    if (!w)
+    float *extra = sl_alloc(s->ctx, (size_t)(s->d_sae * (s->d_in + 1)) * sizeof *extra);
+    if (!extra)
         return sl_fail(err, SL_MEM, path, NULL, "no memory to transpose W_enc");
-    transpose(s->W_enc->value.data, s->d_sae, s->d_in, w);
-    const char *const names[] = { "W_enc", "b_enc", "W_dec", "b_dec" };
-    const sl_tensor tensors[] = { sl_tensor_of(SL_F32, w, 2, s->d_in, s->d_sae), s->b_enc->value, s->W_dec->value, s->b_dec->value };
-    sl_status st = sl_safetensors_write(s->ctx, path, 4, names, tensors, NULL, err);
-    sl_free(s->ctx, w);
+    sl_status st = write_weights(s, path, extra, err);
+    sl_free(s->ctx, extra);
     return st;
 }
 
@@ -56,7 +84,7 @@ static sl_status take_weight(sl_sae *s, const sl_dict *d, const char *file, sl_p
         dim[0] = p->value.dim[1];
         dim[1] = p->value.dim[0];
     }
-    SL_TRY(sl_dict_need(d, file, p->name, p->value.n_dim, dim, &t, err));
+    SL_TRY(sl_dict_need(d, file, their_name(s, p), p->value.n_dim, dim, &t, err));
     int64_t n = sl_numel(t);
     float *w = p->value.data, *buffer = transposed ? sl_alloc(s->ctx, (size_t)n * sizeof *buffer) : w;
     if (!buffer)
@@ -71,7 +99,7 @@ static sl_status take_weight(sl_sae *s, const sl_dict *d, const char *file, sl_p
         if (!isfinite(w[i])) {
             char where[1200];
             snprintf(where, sizeof where, "%s: %s", file, p->name);
-            return sl_fail(err, SL_NUMERIC, where, "finite weights", "latent %lld has a weight of %g", (long long)(i / (p->value.n_dim > 1 ? s->d_in : 1)), (double)w[i]);
+            return sl_fail(err, SL_NUMERIC, where, "finite weights", "latent %lld has a weight of %g", (long long)(i / (p->value.n_dim > 1 ? p->value.dim[1] : 1)), (double)w[i]);
         }
     return SL_OK;
 }
@@ -96,10 +124,10 @@ static void fold_decoder_norm(sl_sae *s)
 
 static sl_status take_weights(sl_sae *s, const sl_dict *d, const char *path, bool rescale, sl_err *err)
 {
-    SL_TRY(take_weight(s, d, path, s->W_enc, true, err));
-    SL_TRY(take_weight(s, d, path, s->b_enc, false, err));
-    SL_TRY(take_weight(s, d, path, s->W_dec, false, err));
-    SL_TRY(take_weight(s, d, path, s->b_dec, false, err));
+    for (int i = 0; i < sl_params_count(s->params); i++) {
+        sl_param *p = sl_params_at(s->params, i);
+        SL_TRY(take_weight(s, d, path, p, p == s->W_enc, err));
+    }
     if (rescale)
         fold_decoder_norm(s);
     return SL_OK;
@@ -114,7 +142,8 @@ static void take_cfg(sl_sae *s, sl_saelens_cfg *c)
     s->mean = c->mean;
     c->mean = NULL;
     s->scale = c->scale;
-    s->state = SL_SAE_READY;
+    memcpy(s->state, c->state, sizeof s->state);
+    s->stage = SL_SAE_READY;
 }
 
 sl_status sl_sae_load(sl_ctx *ctx, const char *dir, sl_sae **out, sl_err *err)
@@ -131,7 +160,7 @@ sl_status sl_sae_load(sl_ctx *ctx, const char *dir, sl_sae **out, sl_err *err)
     sl_dict_init(ctx, &d);
     SL_GO(sl_saelens_cfg_read(ctx, cfg_path, &c, err));
     SL_GO(sl_safetensors_read(ctx, path, &d, err));
-    SL_GO(sl_dict_need(&d, path, "W_dec", 2, (const int64_t[]){ c.d_sae, c.d_in }, &w, err)); /* before room is made for what cfg.json claims */
+    SL_GO(sl_dict_need(&d, path, "W_dec", 2, (const int64_t[]){ c.d_sae, -1 }, &w, err)); /* before room is made for what cfg.json claims */
     SL_GO(sl_sae_make(ctx, c.ops->info.name, c.d_in, c.d_sae, c.opts, 0, SL_F32, false, &s, err));
     SL_GO(take_weights(s, &d, path, c.rescale_by_decoder_norm, err));
     take_cfg(s, &c);

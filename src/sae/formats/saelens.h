@@ -15,6 +15,7 @@ typedef struct sl_saelens_cfg {
     char hook[96], model[128], dataset[64];
     float *mean;                    /* owned, or NULL */
     double scale;
+    double state[SL_SAE_SCALARS];
 } sl_saelens_cfg;
 
 sl_status sl_saelens_cfg_read(sl_ctx *ctx, const char *path, sl_saelens_cfg *out, sl_err *err) SL_USE_RESULT; /* release in every case */

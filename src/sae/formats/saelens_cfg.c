@@ -7,6 +7,11 @@
 
 static const char FORMAT_OF[] = "6.0.0"; /* the SAELens whose format this is; its readers parse and compare it */
 
+static const char *architecture_of(const sl_sae_ops *ops)
+{
+    return ops->saelens ? ops->saelens : ops->info.name;
+}
+
 /* ---- writing ---- */
 
 static json_t *option_value(const sl_opt *o, const void *opts)
@@ -23,13 +28,15 @@ static json_t *option_value(const sl_opt *o, const void *opts)
 
 static json_t *saelab_bag(const sl_sae *s)
 {
-    json_t *opts = json_object(), *mean = s->mean ? json_array() : json_null();
+    json_t *opts = json_object(), *state = json_object(), *mean = s->mean ? json_array() : json_null();
     for (const sl_opt *o = s->ops->info.opts; o->type != SL_T_END; o++)
         json_object_set_new(opts, o->name, option_value(o, s->opts));
+    for (int i = 0; i < sl_sae_n_state(s->ops); i++)
+        json_object_set_new(state, s->ops->state[i].name, json_real(s->state[i]));
     for (int64_t j = 0; s->mean && j < s->d_in; j++)
         json_array_append_new(mean, json_real((double)s->mean[j]));
-    return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:f}", "format", 1, "version", sl_version(), "variant", s->ops->info.name, "recipe", "saelab", "options", opts,
-                     "mean", mean, "scale", s->scale);
+    return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:f}", "format", 1, "version", sl_version(), "variant", s->ops->info.name, "recipe", s->recipe->name,
+                     "options", opts, "state", state, "mean", mean, "scale", s->scale);
 }
 
 static json_t *metadata(const sl_sae *s)
@@ -45,10 +52,12 @@ json_t *sl_saelens_cfg_make(const sl_sae *s)
 {
     json_t *cfg = json_pack("{s:I, s:I, s:s, s:s, s:b, s:s, s:s, s:o, s:s}", "d_in", (json_int_t)s->d_in, "d_sae", (json_int_t)s->d_sae,
                             "dtype", "float32", "device", "cpu", "apply_b_dec_to_input", (int)s->center_input, "normalize_activations", "none",
-                            "reshape_activations", "none", "metadata", metadata(s), "architecture", s->ops->saelens);
+                            "reshape_activations", "none", "metadata", metadata(s), "architecture", architecture_of(s->ops));
+    if (cfg && s->ops->d_out)
+        json_object_set_new(cfg, "d_out", json_integer((json_int_t)s->d_out));
     for (int i = 0; cfg && s->ops->cfg_keys && s->ops->cfg_keys[i]; i++)
         json_object_set_new(cfg, s->ops->cfg_keys[i], option_value(sl_opts_find(s->ops->info.opts, s->ops->cfg_keys[i]), s->opts));
-    if (cfg && strcmp(s->ops->saelens, "topk") == 0)
+    if (cfg && strcmp(architecture_of(s->ops), "topk") == 0)
         json_object_set_new(cfg, "rescale_acts_by_decoder_norm", json_false());
     return cfg;
 }
@@ -124,6 +133,18 @@ static sl_status read_options(sl_ctx *ctx, const char *path, const json_t *cfg, 
     return SL_OK;
 }
 
+static sl_status read_state(const char *path, const json_t *saelab, sl_saelens_cfg *c, sl_err *err)
+{
+    const json_t *state = json_object_get(saelab, "state");
+    for (int i = 0; i < sl_sae_n_state(c->ops); i++) {
+        const json_t *v = json_object_get(state, c->ops->state[i].name);
+        c->state[i] = v ? json_number_value(v) : c->ops->state[i].first;
+        if (v && (!json_is_number(v) || !isfinite(c->state[i])))
+            return sl_fail(err, SL_DATA, path, "a finite number", "\"metadata.saelab.state.%s\" is not that", c->ops->state[i].name);
+    }
+    return SL_OK;
+}
+
 static sl_status read_normalisation(sl_ctx *ctx, const char *path, const json_t *saelab, sl_saelens_cfg *c, sl_err *err)
 {
     const json_t *mean = json_object_get(saelab, "mean"), *scale = json_object_get(saelab, "scale");
@@ -150,7 +171,7 @@ static const sl_sae_ops *find_ops(const char *variant, const char *architecture)
 {
     for (int i = 0; sl_variant_at(i); i++) {
         const sl_sae_ops *ops = sl_sae_ops_find(sl_variant_at(i)->name);
-        if (architecture && strcmp(ops->saelens, architecture) == 0 && (!variant || strcmp(ops->info.name, variant) == 0))
+        if (strcmp(architecture_of(ops), architecture) == 0 && strcmp(ops->info.name, variant ? variant : architecture) == 0)
             return ops;
     }
     return NULL;
@@ -175,6 +196,7 @@ static sl_status read_cfg(sl_ctx *ctx, const char *path, const json_t *cfg, sl_s
     copy_text(meta, "model_name", c->model, sizeof c->model);
     copy_text(meta, "dataset_path", c->dataset, sizeof c->dataset);
     SL_TRY(read_options(ctx, path, cfg, saelab, c, err));
+    SL_TRY(read_state(path, saelab, c, err));
     return read_normalisation(ctx, path, saelab, c, err);
 }
 
