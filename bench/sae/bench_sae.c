@@ -29,9 +29,10 @@ static sl_status one_step(bench *b, int64_t rep, sl_err *err)
     at[0] = now_ms();
     sl_tape_reset(b->t);
     sl_var x = sl_const(b->t, &b->x);
-    sl_latents z = b->s->ops->encode(b->t, b->s, x);
+    sl_sae_pass p = { .x = x, .y = x, .z = b->s->ops->encode(b->t, b->s, x, &info) };
     at[1] = now_ms();
-    sl_var xhat = sl_sae_reconstruct(b->t, b->s, z), loss = b->s->ops->loss(b->t, b->s, x, z, xhat, &info);
+    p.xhat = sl_sae_reconstruct(b->t, b->s, p.z);
+    sl_var loss = b->s->ops->loss(b->t, b->s, &p, &info);
     at[2] = now_ms();
     sl_params_zero_grad(b->s->params);
     SL_TRY(sl_tape_backward(b->t, loss, err));
