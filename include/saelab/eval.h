@@ -5,6 +5,7 @@
 
 #include <saelab/lm.h>
 #include <saelab/sae.h>
+#include <saelab/stats.h>
 
 /* ---- lists of metrics ---- */
 
@@ -15,6 +16,10 @@ typedef struct sl_metric {
     char reason[160];       /* why, when is_null */
     double floor;           /* what chance gives, where has_floor */
     bool has_floor;
+    double lo, hi;          /* 95% interval, where has_interval */
+    bool has_interval;
+    double control;         /* the same metric of the control (a random decoder), where has_control */
+    bool has_control;
     int64_t n;              /* rows, tokens or latents behind the value; 0 when is_null */
 } sl_metric;
 typedef struct sl_metrics { sl_metric *v; int n, cap; } sl_metrics; /* start from { 0 }; in the order of the first put */
@@ -23,19 +28,10 @@ void sl_metrics_release(sl_ctx *ctx, sl_metrics *m);
 sl_status sl_metrics_put(sl_ctx *ctx, sl_metrics *m, const char *name, double value, int64_t n, sl_err *err) SL_USE_RESULT;
 sl_status sl_metrics_null(sl_ctx *ctx, sl_metrics *m, const char *name, const char *reason, sl_err *err) SL_USE_RESULT;
 const sl_metric *sl_metrics_get(const sl_metrics *m, const char *name); /* NULL when there is none */
-
-/* ---- statistics over seeds ---- */
-
-typedef struct sl_stat {
-    int64_t n;
-    double mean;
-    bool has_se;            /* n >= 2 */
-    double se;              /* sd / sqrt(n), sd with n - 1 */
-    double lo, hi;          /* 95% t interval of the mean; where has_se */
-} sl_stat;
-/* v [n], n >= 1, finite. */
-sl_stat sl_stat_of(const double *v, int64_t n);
-double sl_t_quantile(double p, double df); /* of Student's t: t with P(T <= t) = p; 0 < p < 1, df > 0 */
+/* What stands beside a value that was put. Nothing happens when there is no such metric, it is null, or a number is not finite. */
+void sl_metrics_floor(sl_metrics *m, const char *name, double floor);
+void sl_metrics_interval(sl_metrics *m, const char *name, double lo, double hi);
+void sl_metrics_control(sl_metrics *m, const char *name, double control);
 
 /* ---- an SAE on held-out rows ---- */
 

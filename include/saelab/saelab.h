@@ -2,6 +2,7 @@
 #ifndef SAELAB_SAELAB_H
 #define SAELAB_SAELAB_H
 
+#include <saelab/baseline.h>
 #include <saelab/codes.h>
 #include <saelab/ctx.h>
 #include <saelab/data.h>
@@ -12,6 +13,7 @@
 #include <saelab/report.h>
 #include <saelab/rng.h>
 #include <saelab/sae.h>
+#include <saelab/stats.h>
 #include <saelab/status.h>
 #include <saelab/study.h>
 #include <saelab/tensor.h>

@@ -1,7 +1,8 @@
-/* Mean, standard error and t interval of a few values (one a seed). */
-#include <saelab/eval.h>
+/* Distributions of Student's t and the normal; mean, standard error and t interval of a few values (one a seed). */
+#include "eval/stats_check.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* Continued fraction of the incomplete beta function, DLMF 8.17.22, evaluated by the modified Lentz method. */
 static double beta_fraction(double a, double b, double x)
@@ -39,10 +40,10 @@ static double beta_share(double a, double b, double x)
     return 1 - front * beta_fraction(b, a, 1 - x) / b;
 }
 
-/* P(T > t), t >= 0 */
-static double t_tail(double t, double df)
+double sl_t_tail(double t, double df)
 {
-    return .5 * beta_share(df / 2, .5, df / (df + t * t));
+    double upper = .5 * beta_share(df / 2, .5, df / (df + t * t));
+    return t < 0 ? 1 - upper : upper;
 }
 
 double sl_t_quantile(double p, double df)
@@ -50,11 +51,29 @@ double sl_t_quantile(double p, double df)
     if (p < .5)
         return -sl_t_quantile(1 - p, df);
     double lo = 0, hi = 1, tail = 1 - p;
-    while (t_tail(hi, df) > tail && hi < 1e300)
+    while (sl_t_tail(hi, df) > tail && hi < 1e300)
         hi *= 2;
     for (int i = 0; i < 200 && hi - lo > 1e-15 * hi; i++) {
         double mid = .5 * (lo + hi);
-        if (t_tail(mid, df) > tail)
+        if (sl_t_tail(mid, df) > tail)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return .5 * (lo + hi);
+}
+
+double sl_normal_cdf(double z)
+{
+    return .5 * erfc(-z * M_SQRT1_2);
+}
+
+double sl_normal_quantile(double p)
+{
+    double lo = -40, hi = 40;
+    for (int i = 0; i < 200 && hi - lo > 1e-15; i++) {
+        double mid = .5 * (lo + hi);
+        if (sl_normal_cdf(mid) < p)
             lo = mid;
         else
             hi = mid;
@@ -80,4 +99,26 @@ sl_stat sl_stat_of(const double *v, int64_t n)
     s.lo = s.mean - half;
     s.hi = s.mean + half;
     return s;
+}
+
+/* ---- what every statistic asks of its arguments ---- */
+
+sl_status sl_stats_finite(const char *what, const double *v, int64_t n, int64_t least, sl_err *err)
+{
+    if (n < least) {
+        char expected[48];
+        snprintf(expected, sizeof expected, "at least %lld", (long long)least);
+        return sl_fail(err, SL_DATA, what, expected, "there %s %lld", n == 1 ? "is" : "are", (long long)n);
+    }
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return sl_fail(err, SL_NUMERIC, what, "finite numbers", "value %lld is %g", (long long)i, v[i]);
+    return SL_OK;
+}
+
+sl_status sl_stats_level(double level, sl_err *err)
+{
+    if (!(level > 0 && level < 1))
+        return sl_fail(err, SL_ARG, "level", "between 0 and 1", "%g", level);
+    return SL_OK;
 }
