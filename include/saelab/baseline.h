@@ -6,7 +6,7 @@
 #ifndef SAELAB_BASELINE_H
 #define SAELAB_BASELINE_H
 
-#include <saelab/sae.h>
+#include <saelab/eval.h>
 
 /* ---- the methods: one row each, for help, listings and configuration ---- */
 
@@ -60,6 +60,8 @@ const void *sl_baseline_options(const sl_baseline *b); /* the method's option st
 /* Codes and reconstructions of raw rows x [n, d_in]. z: at least n rows (row_ptr[0..n] is written); xhat [n, d_in] or NULL. Errors as
  * sl_sae_encode. Not for two threads at once on one baseline. */
 sl_status sl_baseline_encode(sl_baseline *b, const float *x, int64_t n, sl_codes *z, float *xhat, sl_err *err) SL_USE_RESULT;
+
+sl_coder sl_baseline_coder(sl_baseline *b); /* for the evaluators; borrows b */
 
 /* ---- files: a folder with baseline.json and baseline.safetensors ---- */
 

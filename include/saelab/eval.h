@@ -33,12 +33,24 @@ void sl_metrics_floor(sl_metrics *m, const char *name, double floor);
 void sl_metrics_interval(sl_metrics *m, const char *name, double lo, double hi);
 void sl_metrics_control(sl_metrics *m, const char *name, double control);
 
-/* ---- an SAE on held-out rows ---- */
+/* ---- what is evaluated: an SAE, or a baseline (sl_baseline_coder) ---- */
+
+typedef struct sl_coder {
+    int64_t d_in, d_sae, max_active; /* max_active: most latents of one row */
+    double l1;              /* weight of the L1 penalty in its loss; 0 where there is none */
+    const float *W_dec;     /* [d_sae, d_in], borrowed */
+    void *self;
+    sl_status (*encode)(void *self, const float *x, int64_t n, sl_codes *z, float *xhat, sl_err *err); /* as sl_sae_encode */
+} sl_coder;
+sl_coder sl_coder_of(sl_sae *s); /* borrows s */
+
+/* ---- on held-out rows ---- */
 
 /* One pass over rows 0 .. of the source (at most max_rows where that is > 0): l0, density, fvu, ev, dead, dense_gt10pct,
  * reconstruction_error, autoencoder_loss, neuron_sparsity, latent_sparsity, activation_entropy, latent_entropy. rates [d_sae]: firing rates,
  * or NULL. SL_SHAPE: another d_in; SL_DATA: no rows; SL_ARG: an endless source without max_rows; SL_NUMERIC: a row that is not finite. */
 sl_status sl_eval_rows(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err) SL_USE_RESULT;
+sl_status sl_eval_coder_rows(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err) SL_USE_RESULT;
 
 /* Histograms for pictures, with fixed bins whose ends take what lies beyond. latent: active latents z in half octaves, bin b holds
  * 2^(MIN + b/2) <= z < 2^(MIN + (b+1)/2). input: elements of the rows, normalised by the source's mean and scale, bin b starts at
@@ -51,12 +63,14 @@ typedef struct sl_eval_dist {
 } sl_eval_dist;
 sl_status sl_eval_distributions(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, sl_eval_dist *out, sl_err *err) SL_USE_RESULT;
 
-/* ---- an SAE inside its language model ---- */
+/* ---- inside the language model ---- */
 
 /* Loss of the model over documents [first_doc, end_doc) with the stream at `hook` left alone, replaced by the SAE's reconstruction, and
  * replaced by zeros, at every position: ce_orig, ce_sae, ce_zero, ce_delta, ce_loss_score, transformer_loss, transformer_perplexity,
  * downstream_loss_original, _reconstructed, _delta_absolute, _delta_percent. s NULL: the stream is replaced by itself, so that ce_delta is 0.
  * max_tokens > 0: stop after the batch that reaches it. SL_SHAPE: the SAE does not fit the hook; SL_DATA: nothing to score. */
 sl_status sl_eval_splice(sl_ctx *ctx, sl_lm *lm, sl_sae *s, const char *hook, const sl_corpus *c, int64_t first_doc, int64_t end_doc, int64_t max_tokens, sl_metrics *out, sl_err *err) SL_USE_RESULT;
+/* c NULL: the stream is replaced by itself. */
+sl_status sl_eval_coder_splice(sl_ctx *ctx, sl_lm *lm, const sl_coder *c, const char *hook, const sl_corpus *text, int64_t first_doc, int64_t end_doc, int64_t max_tokens, sl_metrics *out, sl_err *err) SL_USE_RESULT;
 
 #endif

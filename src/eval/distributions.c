@@ -32,5 +32,6 @@ sl_status sl_eval_distributions(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int
 {
     int64_t n;
     *out = (sl_eval_dist){ 0 };
-    return sl_eval_pass(ctx, s, rows, max_rows, see, &(seen){ &rows->info, out }, &n, err);
+    sl_coder c = sl_coder_of(s);
+    return sl_eval_pass(ctx, &c, rows, max_rows, see, &(seen){ &rows->info, out }, &n, err);
 }

@@ -3,11 +3,11 @@
 
 enum { CHUNK_CODES = 1 << 22, CHUNK_ROWS = 1024 }; /* most latents and rows held at once */
 
-static sl_status rows_wanted(const sl_sae_info *sae, const sl_act_source *rows, int64_t max_rows, int64_t *want, sl_err *err)
+static sl_status rows_wanted(const sl_coder *c, const sl_act_source *rows, int64_t max_rows, int64_t *want, sl_err *err)
 {
     const sl_act_info *i = &rows->info;
-    if (i->d_in != sae->d_in)
-        return sl_fail(err, SL_SHAPE, "activations", "rows as wide as the SAE's d_in", "rows of %lld for an SAE of d_in %lld", (long long)i->d_in, (long long)sae->d_in);
+    if (i->d_in != c->d_in)
+        return sl_fail(err, SL_SHAPE, "activations", "rows as wide as the SAE's d_in", "rows of %lld for an SAE of d_in %lld", (long long)i->d_in, (long long)c->d_in);
     if (i->n_rows < 0 && max_rows <= 0)
         return sl_fail(err, SL_ARG, "max_rows", "at least 1", "an endless source needs a number of rows");
     *want = i->n_rows < 0 || (max_rows > 0 && max_rows < i->n_rows) ? max_rows : i->n_rows;
@@ -16,7 +16,7 @@ static sl_status rows_wanted(const sl_sae_info *sae, const sl_act_source *rows, 
     return SL_OK;
 }
 
-static sl_status walk(sl_sae *s, sl_act_source *rows, int64_t want, sl_codes *z, float *xhat, void (*see)(void *, const sl_pass_chunk *), void *user, sl_err *err)
+static sl_status walk(const sl_coder *c, sl_act_source *rows, int64_t want, sl_codes *z, float *xhat, void (*see)(void *, const sl_pass_chunk *), void *user, sl_err *err)
 {
     SL_TRY(rows->seek(rows, 0, err));
     for (int64_t done = 0; done < want;) {
@@ -25,25 +25,24 @@ static sl_status walk(sl_sae *s, sl_act_source *rows, int64_t want, sl_codes *z,
         SL_TRY(rows->next(rows, ask, &b, err));
         if (b.n < 1 || b.n > ask)
             return sl_fail(err, SL_SHAPE, "activations", "1 row to as many as asked for", "%lld rows where %lld were asked for", (long long)b.n, (long long)ask);
-        SL_TRY(sl_sae_encode(s, b.x, b.n, z, xhat, err));
+        SL_TRY(c->encode(c->self, b.x, b.n, z, xhat, err));
         see(user, &(sl_pass_chunk){ b.x, xhat, z, b.n });
         done += b.n;
     }
     return SL_OK;
 }
 
-sl_status sl_eval_pass(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, void (*see)(void *, const sl_pass_chunk *), void *user,
+sl_status sl_eval_pass(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, void (*see)(void *, const sl_pass_chunk *), void *user,
                        int64_t *n_rows, sl_err *err)
 {
-    sl_sae_info i = sl_sae_about(s);
-    SL_TRY(rows_wanted(&i, rows, max_rows, n_rows, err));
-    int64_t chunk = CHUNK_CODES / i.max_active;
+    SL_TRY(rows_wanted(c, rows, max_rows, n_rows, err));
+    int64_t chunk = CHUNK_CODES / c->max_active;
     chunk = chunk < 16 ? 16 : chunk > CHUNK_ROWS ? CHUNK_ROWS : chunk;
     sl_codes z;
-    SL_TRY(sl_codes_new(ctx, chunk, i.max_active, &z, err));
-    float *xhat = sl_alloc(ctx, (size_t)(chunk * i.d_in) * sizeof *xhat);
-    sl_status st = xhat ? walk(s, rows, *n_rows, &z, xhat, see, user, err)
-                        : sl_fail(err, SL_MEM, "evaluation", NULL, "no memory for %lld rows of %lld", (long long)chunk, (long long)i.d_in);
+    SL_TRY(sl_codes_new(ctx, chunk, c->max_active, &z, err));
+    float *xhat = sl_alloc(ctx, (size_t)(chunk * c->d_in) * sizeof *xhat);
+    sl_status st = xhat ? walk(c, rows, *n_rows, &z, xhat, see, user, err)
+                        : sl_fail(err, SL_MEM, "evaluation", NULL, "no memory for %lld rows of %lld", (long long)chunk, (long long)c->d_in);
     sl_free(ctx, xhat);
     sl_codes_release(ctx, &z);
     return st;

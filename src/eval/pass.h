@@ -11,7 +11,7 @@ typedef struct sl_pass_chunk {
 } sl_pass_chunk;
 
 /* Calls see for each chunk, in order. *n_rows: rows seen. Errors as sl_eval_rows. */
-sl_status sl_eval_pass(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, void (*see)(void *, const sl_pass_chunk *), void *user,
+sl_status sl_eval_pass(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, void (*see)(void *, const sl_pass_chunk *), void *user,
                        int64_t *n_rows, sl_err *err) SL_USE_RESULT;
 
 #endif

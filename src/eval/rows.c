@@ -130,30 +130,25 @@ static sl_status allocate(sl_ctx *ctx, sums *a, sl_err *err)
     return SL_OK;
 }
 
-static sl_status decoder_norms(const sl_sae *s, sums *a, sl_err *err)
+static void decoder_norms(const float *w, sums *a)
 {
-    sl_tensor W;
-    SL_TRY(sl_sae_weight(s, "W_dec", &W, err));
-    const float *w = W.data;
     for (int64_t f = 0; f < a->d_sae; f++) {
         double sq = 0;
         for (int64_t j = 0; j < a->d_in; j++)
             sq += (double)w[f * a->d_in + j] * (double)w[f * a->d_in + j];
         a->norm[f] = sqrt(sq);
     }
-    return SL_OK;
 }
 
-sl_status sl_eval_rows(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err)
+sl_status sl_eval_coder_rows(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err)
 {
-    sl_sae_info info = sl_sae_about(s);
-    sums a = { .d_in = info.d_in, .d_sae = info.d_sae };
+    sums a = { .d_in = c->d_in, .d_sae = c->d_sae };
     int64_t n;
     sl_status st;
     SL_GO(allocate(ctx, &a, err));
-    SL_GO(decoder_norms(s, &a, err));
-    SL_GO(sl_eval_pass(ctx, s, rows, max_rows, see, &a, &n, err));
-    SL_GO(put_all(ctx, &a, info.l1, out, err));
+    decoder_norms(c->W_dec, &a);
+    SL_GO(sl_eval_pass(ctx, c, rows, max_rows, see, &a, &n, err));
+    SL_GO(put_all(ctx, &a, c->l1, out, err));
     for (int64_t f = 0; rates && f < a.d_sae; f++)
         rates[f] = (float)((double)a.fired[f] / (double)n);
 done:

@@ -13,7 +13,7 @@ enum { ORIGINAL, SPLICED, ZEROED, N_KINDS };
 typedef struct splicer {
     sl_ctx *ctx;
     sl_lm *lm;
-    sl_sae *sae;            /* NULL: identity */
+    const sl_coder *coder;  /* NULL: identity */
     sl_tape *tape;
     sl_hook_id at;
     sl_codes z;
@@ -41,8 +41,8 @@ static sl_var reconstruct(void *user, sl_tape *t, sl_var x)
     const sl_tensor *v = sl_value(t, x);
     if (!v || p->status != SL_OK)
         return x;
-    if (p->sae)
-        p->status = sl_sae_encode(p->sae, v->data, sl_rows(v), &p->z, p->xhat, p->err);
+    if (p->coder)
+        p->status = p->coder->encode(p->coder->self, v->data, sl_rows(v), &p->z, p->xhat, p->err);
     else
         memcpy(p->xhat, v->data, sl_nbytes(v));
     return p->status == SL_OK ? put_in(t, x, p->xhat) : x;
@@ -137,7 +137,7 @@ static sl_status check(splicer *p, const char *hook, const sl_corpus *c, int64_t
     p->T = cfg->block_size;
     p->C = cfg->n_embd;
     p->B = BATCH_TOKENS / p->T > 0 ? BATCH_TOKENS / p->T : 1;
-    int64_t d_in = p->sae ? sl_sae_about(p->sae).d_in : p->C;
+    int64_t d_in = p->coder ? p->coder->d_in : p->C;
     if (d_in != p->C)
         return sl_fail(err, SL_SHAPE, hook, "an SAE of the model's width", "the stream has %lld dimensions, the SAE d_in %lld", (long long)p->C, (long long)d_in);
     if (first_doc < 0 || end_doc > c->n_docs || first_doc > end_doc)
@@ -154,20 +154,20 @@ static sl_status allocate(splicer *p, sl_err *err)
     p->xhat = sl_alloc(p->ctx, tokens * (size_t)p->C * sizeof *p->xhat);
     if (!p->ids || !p->targets || !p->xhat)
         return sl_fail(err, SL_MEM, "splicing", NULL, "no memory for %zu tokens", tokens);
-    if (p->sae)
-        SL_TRY(sl_codes_new(p->ctx, (int64_t)tokens, sl_sae_about(p->sae).max_active, &p->z, err));
+    if (p->coder)
+        SL_TRY(sl_codes_new(p->ctx, (int64_t)tokens, p->coder->max_active, &p->z, err));
     SL_TRY(sl_tape_new(p->ctx, SL_F32, &p->tape, err));
     sl_tape_no_grad(p->tape, true);
     return SL_OK;
 }
 
-sl_status sl_eval_splice(sl_ctx *ctx, sl_lm *lm, sl_sae *s, const char *hook, const sl_corpus *c, int64_t first_doc, int64_t end_doc, int64_t max_tokens, sl_metrics *out, sl_err *err)
+sl_status sl_eval_coder_splice(sl_ctx *ctx, sl_lm *lm, const sl_coder *c, const char *hook, const sl_corpus *text, int64_t first_doc, int64_t end_doc, int64_t max_tokens, sl_metrics *out, sl_err *err)
 {
-    splicer p = { .ctx = ctx, .lm = lm, .sae = s, .err = err };
+    splicer p = { .ctx = ctx, .lm = lm, .coder = c, .err = err };
     sl_status st;
-    SL_GO(check(&p, hook, c, first_doc, end_doc, err));
+    SL_GO(check(&p, hook, text, first_doc, end_doc, err));
     SL_GO(allocate(&p, err));
-    SL_GO(walk(&p, c, first_doc, end_doc, max_tokens));
+    SL_GO(walk(&p, text, first_doc, end_doc, max_tokens));
     if (p.n == 0) {
         st = sl_fail(err, SL_DATA, "documents", "at least one of two tokens or more", "there is nothing to score");
         goto done;
