@@ -15,6 +15,8 @@ static sl_status next(sl_act_source *s, int64_t n, sl_act_batch *out, sl_err *er
     if (n > r->room) {
         r->out = realloc(r->out, (size_t)(n * r->d) * sizeof *r->out);
         r->id = realloc(r->id, (size_t)n * sizeof *r->id);
+        if (r->y)
+            r->out_y = realloc(r->out_y, (size_t)(n * r->d_out) * sizeof *r->out_y);
         r->room = n;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -22,9 +24,11 @@ static sl_status next(sl_act_source *s, int64_t n, sl_act_batch *out, sl_err *er
             sl_cancel(r->cancel, 2);
         r->id[i] = r->at % r->n;
         memcpy(r->out + i * r->d, r->x + r->id[i] * r->d, (size_t)r->d * sizeof *r->out);
+        if (r->y)
+            memcpy(r->out_y + i * r->d_out, r->y + r->id[i] * r->d_out, (size_t)r->d_out * sizeof *r->out_y);
         r->at++;
     }
-    *out = (sl_act_batch){ .x = r->out, .n = n, .row = r->id };
+    *out = (sl_act_batch){ .x = r->out, .n = n, .row = r->id, .y = r->out_y };
     return SL_OK;
 }
 
@@ -89,8 +93,27 @@ void rows_planted(rows *r, int64_t n, int64_t d, int64_t n_features, int64_t k, 
         free(w);
 }
 
+void rows_targets(rows *r, int64_t d_out, uint64_t seed)
+{
+    sl_rng g = sl_rng_at(seed, SL_RNG_TEST, 2, 0);
+    float *map = unit_rows(&g, d_out, r->d);
+    r->d_out = r->src.info.d_out = d_out;
+    r->src.info.scale_y = 1;
+    r->y = calloc((size_t)(r->n * d_out), sizeof *r->y);
+    for (int64_t i = 0; i < r->n; i++)
+        for (int64_t o = 0; o < d_out; o++) {
+            double v = 0;
+            for (int64_t j = 0; j < r->d; j++)
+                v += (double)map[o * r->d + j] * (double)r->x[i * r->d + j];
+            r->y[i * d_out + o] = (float)fmax(0, v);
+        }
+    free(map);
+}
+
 void rows_release(rows *r)
 {
+    free(r->y);
+    free(r->out_y);
     free(r->x);
     free(r->id);
     free(r->out);

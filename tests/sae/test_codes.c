@@ -305,12 +305,12 @@ static void registry_is_whole(void **state)
         const sl_sae_ops *ops = sl_sae_ops_find(v->name);
         assert_ptr_equal(sl_variant_find(v->name), v);
         assert_non_null(ops);
-        assert_true(v->what && *v->what && v->paper && *v->paper && v->opts && v->opts_size > 0 && ops->saelens);
+        assert_true(v->what && *v->what && v->paper && *v->paper && v->opts && v->opts_size > 0);
         assert_true(ops->unit_decoder && ops->max_active && ops->encode && ops->loss);
         for (const sl_opt *o = v->opts; o->type != SL_T_END; o++)
             assert_true(o->help && *o->help && o->offset < v->opts_size);
     }
-    assert_int_equal(n, 2);
+    assert_true(n >= 2);
     assert_null(sl_variant_at(-1));
     assert_null(sl_variant_find("none"));
     assert_null(sl_variant_find(NULL));

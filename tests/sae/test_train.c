@@ -78,7 +78,7 @@ static void same_run(const run *a, const run *b)
 static void any_thread_count(void **state)
 {
     (void)state;
-    for (int v = 0; sl_variant_at(v); v++) {
+    for (int v = 0; v < 2; v++) { /* the others: test_variants.c */
         run one, more;
         train(1, sl_variant_at(v)->name, NULL, &one);
         for (int threads = 2; threads <= 4; threads *= 2) {
@@ -177,7 +177,7 @@ static void train_until(const char *variant, const char *dir, int64_t at)
 static void resume_equals_uninterrupted(void **state)
 {
     (void)state;
-    for (int v = 0; sl_variant_at(v); v++) {
+    for (int v = 0; v < 2; v++) {
         const char *name = sl_variant_at(v)->name, *a = sl_test_dir("whole"), *b = sl_test_dir("parts");
         run whole, parts;
         train(1, name, a, &whole);
