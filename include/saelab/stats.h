@@ -20,8 +20,8 @@ typedef struct sl_stat {
 sl_stat sl_stat_of(const double *v, int64_t n);
 double sl_t_quantile(double p, double df); /* of Student's t: t with P(T <= t) = p; 0 < p < 1, df > 0 */
 double sl_t_tail(double t, double df);     /* P(T > t), any finite t */
-double sl_normal_quantile(double p);       /* z with Phi(z) = p; 0 < p < 1 */
-double sl_normal_cdf(double z);
+double sl_z_quantile(double p);            /* of the standard normal; 0 < p < 1 */
+double sl_z_cdf(double z);                 /* P(Z <= z) */
 
 /* ---- paired designs by seed ---- */
 

@@ -63,17 +63,17 @@ double sl_t_quantile(double p, double df)
     return .5 * (lo + hi);
 }
 
-double sl_normal_cdf(double z)
+double sl_z_cdf(double z)
 {
     return .5 * erfc(-z * M_SQRT1_2);
 }
 
-double sl_normal_quantile(double p)
+double sl_z_quantile(double p)
 {
     double lo = -40, hi = 40;
     for (int i = 0; i < 200 && hi - lo > 1e-15; i++) {
         double mid = .5 * (lo + hi);
-        if (sl_normal_cdf(mid) < p)
+        if (sl_z_cdf(mid) < p)
             lo = mid;
         else
             hi = mid;

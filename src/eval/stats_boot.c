@@ -108,8 +108,8 @@ static double acceleration(const pool *p)
 /* Efron 1987, section 2: level p of the resamples, moved by the bias z0 and the acceleration a. */
 static double bca_level(double z0, double a, double p)
 {
-    double z = z0 + sl_normal_quantile(p);
-    return sl_normal_cdf(z0 + z / (1 - a * z));
+    double z = z0 + sl_z_quantile(p);
+    return sl_z_cdf(z0 + z / (1 - a * z));
 }
 
 /* one: the documents of a single seed, which may be given a BCa interval; NULL: percentile */
@@ -123,7 +123,7 @@ static void interval(double *v, const sl_boot_opts *o, const pool *one, sl_boot 
     below /= (double)o->draws;
     out->bca = one && fabs(out->skew) > .5 && below > 0 && below < 1;
     if (out->bca) {
-        double z0 = sl_normal_quantile(below), a = acceleration(one);
+        double z0 = sl_z_quantile(below), a = acceleration(one);
         lo = bca_level(z0, a, lo);
         hi = bca_level(z0, a, hi);
     }

@@ -22,10 +22,10 @@ static void tails(void **state)
     close_to("t df 1, below", sl_t_tail(-1, 1), .75, 1e-14);
     close_to("t df 2", sl_t_tail(3, 2), .5 * (1 - 3 / sqrt(11)), 1e-14); /* 1/2 (1 - t / sqrt(t^2 + 2)) */
     close_to("t df 4", sl_t_tail(2.776445105197793, 4), .025, 1e-12);
-    close_to("normal", sl_normal_quantile(.975), 1.959963984540054, 1e-12);
-    close_to("normal, below", sl_normal_quantile(.025), -1.959963984540054, 1e-12);
-    close_to("normal 0", sl_normal_quantile(.5), 0, 1e-12);
-    close_to("Phi", sl_normal_cdf(1), .8413447460685429, 1e-14);
+    close_to("normal", sl_z_quantile(.975), 1.959963984540054, 1e-12);
+    close_to("normal, below", sl_z_quantile(.025), -1.959963984540054, 1e-12);
+    close_to("normal 0", sl_z_quantile(.5), 0, 1e-12);
+    close_to("Phi", sl_z_cdf(1), .8413447460685429, 1e-14);
 }
 
 /* ---- sign flips ---- */
@@ -96,7 +96,7 @@ static void flips_at_random(void **state)
         sum += d[i];
         sq += d[i] * d[i];
     }
-    close_to("normal approximation", a.p, 2 * (1 - sl_normal_cdf(fabs(sum) / sqrt(sq))), .03);
+    close_to("normal approximation", a.p, 2 * (1 - sl_z_cdf(fabs(sum) / sqrt(sq))), .03);
     for (int i = 0; i < 24; i++)
         d[i] = 1;
     sl_assert_ok(sl_sign_flip(d, 24, 999, 5, &a, &err));
