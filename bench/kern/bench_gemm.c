@@ -46,7 +46,7 @@ static float fma_chains(int64_t n)
     v8 a[12], x = { .5f, .5f, .5f, .5f, .5f, .5f, .5f, .5f }, one = x + x;
     #pragma GCC unroll 12
     for (int i = 0; i < 12; i++)
-        a[i] = one;
+        a[i] = one * (float)i; /* equal chains would be computed once */
     for (int64_t r = 0; r < n; r++) {
         #pragma GCC unroll 12
         for (int i = 0; i < 12; i++)

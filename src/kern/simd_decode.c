@@ -16,15 +16,21 @@ static inline vf load_bf16(const uint16_t *p)
 #endif
 }
 
-/* Four chains of fused multiply-adds, then a fixed tree. */
+/* Bytes of W asked for ahead of their use: a row is short, and the hardware's own prefetch starts anew in every page. */
+enum { AHEAD = 4096, LINE = 64 };
+
+/* Four chains of fused multiply-adds, then a fixed tree. ahead > 0: w goes on beyond n, in the order of memory. */
 #define DOT(name, type, load, scalar)                                                        \
-    static float name(const type *w, const float *x, int64_t n)                              \
+    static inline float name(const type *w, const float *x, int64_t n, int ahead)            \
     {                                                                                        \
         vf s[4] = { vf_set(0), vf_set(0), vf_set(0), vf_set(0) };                            \
         int64_t i = 0;                                                                       \
-        for (; i + 4 * VW <= n; i += 4 * VW)                                                 \
+        for (; i + 4 * VW <= n; i += 4 * VW) {                                               \
+            for (int j = 0; ahead && j < 4 * VW; j += LINE / (int)sizeof *w)                 \
+                __builtin_prefetch((const char *)(w + i + j) + ahead);                       \
             for (int j = 0; j < 4; j++)                                                      \
                 s[j] = vf_fma(load(w + i + j * VW), vf_load(x + i + j * VW), s[j]);          \
+        }                                                                                    \
         for (; i + VW <= n; i += VW)                                                         \
             s[0] = vf_fma(load(w + i), vf_load(x + i), s[0]);                                \
         float sum = vf_sum((s[0] + s[1]) + (s[2] + s[3]));                                   \
@@ -45,7 +51,7 @@ void SL_V(sl_simd_gemv)(const sl_kern *k, const sl_tensor *W, const sl_tensor *x
     assert(sl_numel(x) == d && sl_numel(y) == n && (!bias || sl_numel(bias) == n) && (half || W->dtype == SL_F32));
     #pragma omp parallel for num_threads(sl_team(k, n * d)) schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        float s = half ? dot_bf16((const uint16_t *)W->data + i * d, in, d) : dot_f32((const float *)W->data + i * d, in, d);
+        float s = half ? dot_bf16((const uint16_t *)W->data + i * d, in, d, AHEAD) : dot_f32((const float *)W->data + i * d, in, d, AHEAD);
         if (b)
             s += b[i];
         if (act != SL_ACT_NONE) {
@@ -79,7 +85,7 @@ static void attend_head(const float *q, const float *key, const float *value, in
 {
     float scale = (float)(1 / sqrt((double)hd));
     for (int64_t j = 0; j < T; j++)
-        p[j] = scale * dot_f32(key + j * ld, q, hd);
+        p[j] = scale * dot_f32(key + j * ld, q, hd, 0);
     float inv = 1 / exponentials(p, T);
     int64_t c = 0;
     for (; c + VW <= hd; c += VW) {

@@ -210,7 +210,7 @@ static void chunk(const job *w)
             pack_b_row(w, k);
     }
     int64_t blocks = (w->m + w->mc - 1) / w->mc, width = sl_round_up((w->nc + w->n_split - 1) / w->n_split, NR);
-    #pragma omp for schedule(dynamic)
+    #pragma omp for schedule(dynamic) nowait
     for (int64_t item = 0; item < blocks * w->n_split; item++) {
         int64_t i0 = item / w->n_split * w->mc, jb = item % w->n_split * width, je = sl_min64(w->nc, jb + width);
         for (int64_t k0 = w->k0; k0 < w->k1; k0 += w->kc)
