@@ -107,6 +107,11 @@ sl_status sl_npy_write(sl_ctx *ctx, const char *path, const sl_tensor *t, sl_err
 /* The same as a dictionary of one tensor, named "", that borrows from the mapped file where order and alignment allow. */
 sl_status sl_npy_open(sl_ctx *ctx, const char *path, sl_dict *out, sl_err *err) SL_USE_RESULT;
 sl_status sl_npz_read(sl_ctx *ctx, const char *path, sl_dict *out, sl_err *err) SL_USE_RESULT;
+/* What torch.save wrote (.pt, PyTorch 1.6 or newer): a dictionary of tensors. Containers within it are joined by dots ("ae.b_dec",
+ * "groups.0"), numbers become tensors of no dimensions (I64, F64, BOOL), texts and None are left out; views are copied to C order.
+ * The pickle inside is parsed, never run: SL_DATA names the byte and what it wanted to call. SL_DATA too: not a zip, a missing or damaged
+ * entry, a storage or a view of the wrong size, values within values without end, big-endian data. */
+sl_status sl_torch_read(sl_ctx *ctx, const char *path, sl_dict *out, sl_err *err) SL_USE_RESULT;
 /* A JSON object (else SL_ARG) as an object npy that numpy.load(path, allow_pickle=True).item() reads (pickle protocol 2). */
 sl_status sl_npy_write_pickled(sl_ctx *ctx, const char *path, const json_t *value, sl_err *err) SL_USE_RESULT;
 

@@ -1,55 +1,8 @@
 /* Reading npz: a zip of npy files (libzip, which checks their CRC). */
 #include "io/internal.h"
+#include "io/zipped.h"
 
 #include <string.h>
-#include <zip.h>
-
-static sl_status fail_zip(sl_err *err, const char *where, int code)
-{
-    zip_error_t e;
-    zip_error_init_with_code(&e, code);
-    sl_fail(err, SL_DATA, where, "an npz file", "%s", zip_error_strerror(&e));
-    zip_error_fini(&e);
-    return code == ZIP_ER_MEMORY ? sl_fail(err, SL_MEM, where, NULL, "no memory to read the zip") : SL_DATA;
-}
-
-/* Deflate cannot shrink by more than 1032: a larger size is a lie, found before memory is asked for. */
-static sl_status check_entry(const char *where, const zip_stat_t *s, sl_err *err)
-{
-    zip_uint64_t need = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
-    if ((s->valid & need) != need || s->encryption_method != ZIP_EM_NONE ||
-        (s->comp_method != ZIP_CM_STORE && s->comp_method != ZIP_CM_DEFLATE))
-        return sl_fail(err, SL_DATA, where, "stored or deflated, not encrypted", "the zip entry cannot be read");
-    if (s->size / 1040 > s->comp_size + 1)
-        return sl_fail(err, SL_DATA, where, NULL, "%llu bytes cannot come from %llu compressed ones", (unsigned long long)s->size,
-                       (unsigned long long)s->comp_size);
-    return SL_OK;
-}
-
-static sl_status read_bytes(const char *where, zip_file_t *f, void *out, size_t n, sl_err *err)
-{
-    char *p = out;
-    while (n > 0) {
-        zip_int64_t k = zip_fread(f, p, n);
-        if (k < 0)
-            return sl_fail(err, SL_DATA, where, NULL, "%s", zip_file_strerror(f));
-        if (k == 0)
-            return sl_fail(err, SL_DATA, where, NULL, "the zip entry is truncated: %zu bytes are missing", n);
-        p += k;
-        n -= (size_t)k;
-    }
-    return SL_OK;
-}
-
-/* Reading past the end makes libzip compare the CRC. */
-static sl_status expect_end(const char *where, zip_file_t *f, sl_err *err)
-{
-    char more;
-    zip_int64_t k = zip_fread(f, &more, 1);
-    if (k < 0)
-        return sl_fail(err, SL_DATA, where, NULL, "%s", zip_file_strerror(f));
-    return k == 0 ? SL_OK : sl_fail(err, SL_DATA, where, NULL, "the zip entry is longer than the shape needs");
-}
 
 static sl_status read_header(sl_ctx *ctx, const char *where, zip_file_t *f, uint64_t size, sl__npy *h, sl_err *err)
 {
@@ -58,7 +11,7 @@ static sl_status read_header(sl_ctx *ctx, const char *where, zip_file_t *f, uint
     sl_status st;
     if (size < SL_NPY_START)
         return sl_fail(err, SL_DATA, where, NULL, "is no npy file: %llu bytes", (unsigned long long)size);
-    SL_TRY(read_bytes(where, f, start, sizeof start, err));
+    SL_TRY(sl__zip_bytes(where, f, start, sizeof start, err));
     SL_TRY(sl__npy_header_size(where, start, sizeof start, &n, err));
     if (n > size)
         return sl_fail(err, SL_DATA, where, NULL, "byte 8: the npy header is longer than the entry");
@@ -66,7 +19,7 @@ static sl_status read_header(sl_ctx *ctx, const char *where, zip_file_t *f, uint
     if (!bytes)
         return sl_fail(err, SL_MEM, where, NULL, "no memory for the header");
     memcpy(bytes, start, sizeof start);
-    SL_GO(read_bytes(where, f, bytes + sizeof start, n - sizeof start, err));
+    SL_GO(sl__zip_bytes(where, f, bytes + sizeof start, n - sizeof start, err));
     SL_GO(sl__npy_parse(where, bytes, n, h, err));
     if (sl_nbytes(&h->t) != size - n)
         SL_GO(sl_fail(err, SL_DATA, where, NULL, "byte %zu: %llu bytes of data, the shape needs %zu", n,
@@ -96,8 +49,8 @@ static sl_status read_entry(sl_ctx *ctx, const char *where, zip_file_t *f, uint6
     t.data = sl_alloc(ctx, sl_nbytes(&t));
     if (!t.data)
         return sl_fail(err, SL_MEM, where, NULL, "no memory for %zu bytes", sl_nbytes(&t));
-    SL_GO(read_bytes(where, f, t.data, sl_nbytes(&t), err));
-    SL_GO(expect_end(where, f, err));
+    SL_GO(sl__zip_bytes(where, f, t.data, sl_nbytes(&t), err));
+    SL_GO(sl__zip_end(where, f, err));
     if (h.fortran)
         SL_GO(to_c_order(ctx, where, &t, err));
     *out = t;
@@ -112,17 +65,17 @@ static sl_status add_entry(const char *path, zip_t *z, zip_uint64_t i, sl_dict *
     zip_stat_t s;
     char where[512], name[256];
     if (zip_stat_index(z, i, 0, &s) != 0 || !(s.valid & ZIP_STAT_NAME))
-        return fail_zip(err, path, zip_error_code_zip(zip_get_error(z)));
+        return sl__zip_fail(err, path, "an npz file", zip_error_code_zip(zip_get_error(z)));
     snprintf(where, sizeof where, "%.300s: %.150s", path, s.name);
     size_t n = strlen(s.name);
     if (n < 4 || n >= sizeof name || strcmp(s.name + n - 4, ".npy") != 0)
         return sl_fail(err, SL_DATA, where, "names that end in .npy", "the zip entry is no array");
-    SL_TRY(check_entry(where, &s, err));
+    SL_TRY(sl__zip_check(where, &s, err));
     memcpy(name, s.name, n - 4);
     name[n - 4] = 0;
     zip_file_t *f = zip_fopen_index(z, i, 0);
     if (!f)
-        return fail_zip(err, where, zip_error_code_zip(zip_get_error(z)));
+        return sl__zip_fail(err, where, "an npz file", zip_error_code_zip(zip_get_error(z)));
     sl_tensor t;
     sl_status st = read_entry(out->ctx, where, f, s.size, &t, err);
     zip_fclose(f);
@@ -133,14 +86,9 @@ static sl_status add_entry(const char *path, zip_t *z, zip_uint64_t i, sl_dict *
 
 sl_status sl_npz_read(sl_ctx *ctx, const char *path, sl_dict *out, sl_err *err)
 {
-    int code = 0;
-    sl_mmap probe; /* opened first for the plain errors of a missing file or a folder */
+    zip_t *z;
     sl_dict_init(ctx, out);
-    SL_TRY(sl_mmap_open(path, &probe, err));
-    sl_mmap_close(&probe);
-    zip_t *z = zip_open(path, ZIP_RDONLY, &code);
-    if (!z)
-        return fail_zip(err, path, code);
+    SL_TRY(sl__zip_open(path, "an npz file", &z, err));
     sl_status st = SL_OK;
     zip_int64_t n = zip_get_num_entries(z, 0);
     for (zip_int64_t i = 0; st == SL_OK && i < n; i++)

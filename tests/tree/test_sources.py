@@ -18,7 +18,7 @@ def reached(compiled):
             continue
         seen.add(path)
         for header in INCLUDE.findall(path.read_text(errors="replace")):
-            for base in (path.parent, ROOT / "src", ROOT / "tests", ROOT / "bench"):
+            for base in (path.parent, ROOT / "src", ROOT / "tests", ROOT / "bench", ROOT / "fuzz"):
                 if (base / header).exists():
                     todo.append((base / header).resolve())
         for header in re.findall(r"#\s*include\s*<(saelab/[^>]+)>", path.read_text(errors="replace")):
@@ -29,7 +29,7 @@ def reached(compiled):
 def main():
     commands = json.loads((BUILD / "compile_commands.json").read_text())
     compiled = {pathlib.Path(c["file"]).resolve() for c in commands}
-    folders = ["src", "cli", "tests", "bench", "include"]
+    folders = ["src", "cli", "tests", "bench", "fuzz", "include"]
     if not any("/bench/" in str(p) for p in compiled):
         folders.remove("bench")
     ours = {p.resolve() for d in folders for p in (ROOT / d).rglob("*") if p.suffix in {".c", ".h"}}
