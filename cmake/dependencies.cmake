@@ -10,6 +10,14 @@ add_library(onednn INTERFACE)
 target_include_directories(onednn SYSTEM INTERFACE ${DNNL_INCLUDE})
 target_link_libraries(onednn INTERFACE ${DNNL_LIBRARY})
 
+# OpenBLAS before LAPACKE: whichever LAPACK the system's alternatives name, its functions come from OpenBLAS.
+find_path(LAPACKE_INCLUDE lapacke.h REQUIRED)
+find_library(LAPACKE_LIBRARY lapacke REQUIRED)
+find_library(OPENBLAS_LIBRARY openblas REQUIRED)
+add_library(lapack INTERFACE)
+target_include_directories(lapack SYSTEM INTERFACE ${LAPACKE_INCLUDE})
+target_link_libraries(lapack INTERFACE ${OPENBLAS_LIBRARY} ${LAPACKE_LIBRARY})
+
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(POPT REQUIRED IMPORTED_TARGET popt)
