@@ -50,7 +50,7 @@ typedef struct sl_world_feature {
     char name[40];          /* "f17", "carry0", "head_number=sg" */
     int32_t order;
     int32_t family;         /* features of one family are values of one variable ("s0=0" .. "s0=9"): a relation counts once for all of them */
-    int32_t n_atom, atom[SL_WORLD_ATOMS]; /* features that it is made of; 0 for atoms */
+    int32_t n_atom, atom[SL_WORLD_ATOMS]; /* one feature of each family that it is a function of; none for atoms */
 } sl_world_feature;
 
 /* Features that act together: something is added to x when all of them are on (synth_comp, with dir), or a combination that the
@@ -96,9 +96,10 @@ typedef struct sl_task_info {
     const char *const *word;/* [vocab] full spelling: "AND", "<bos>" */
     int64_t vocab, T;       /* tokens an instance at most; shorter ones are filled with id 0 (<bos>), never scored */
     int64_t layer;          /* activations are taken after this block (from 0) */
-    const char *measure;    /* "exact_match" or "agreement": what the gate asks for */
+    const char *measure;    /* what the gate asks for. "exact_match": share of instances with every scored token right;
+                             * "agreement": share of scored positions where the tokens of the right side are the more probable ones */
+    const int8_t *side;     /* agreement: [vocab] 1 or -1 (singular and plural verbs; the two closing brackets), 0: neither; else NULL */
     double gate;            /* to proceed the model must reach this */
-    int64_t steps;          /* of training that reach it, at most */
 } sl_task_info;
 const sl_task_info *sl_world_task(const sl_world *w); /* NULL: not a task */
 
@@ -106,7 +107,8 @@ const sl_task_info *sl_world_task(const sl_world *w); /* NULL: not a task */
 enum { SL_TASK_LOSS = 1 /* the NEXT token counts in the loss */, SL_TASK_ROW = 2 /* an activation row is taken here */,
        SL_TASK_SCORE = 4 /* the NEXT token decides the gate */ };
 
-/* Instances [first, first + n) of a split: tokens [n, T] and uses [n, T] (bits above). */
+/* Instances [first, first + n) of a split: tokens [n, T] and uses [n, T] (bits above). TRAIN and TEST share no instance.
+ * SL_ARG: not a task, or a split that there is not. */
 sl_status sl_task_instances(const sl_world *w, sl_world_split split, int64_t first, int64_t n, int32_t *tokens, uint8_t *uses, sl_err *err) SL_USE_RESULT;
 /* Labels of the positions of one instance, as sl_task_instances gave its tokens [T]: on [T, n_features] 0 or 1, unknown [T, n_features]
  * 1 where the tokens up to that position do not determine the feature (on is 0 there). SL_DATA: tokens are no instance of the task. */
