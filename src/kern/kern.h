@@ -121,6 +121,12 @@ struct sl_kern {
     void (*encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);
     void (*csr_from_dense)(const sl_kern *k, const sl_tensor *dense, sl_csr *z); /* entries > 0; capacity >= rows * F */
     void (*csr_to_dense)(const sl_kern *k, const sl_csr *z, sl_tensor *dense);
+    /* The `total` largest of all entries of `in`, whose values are positive; order: value descending, then row, then feature. out->capacity >=
+     * min(total, entries). False when a row with per_row entries keeps them all: had `in` been cut at per_row a row, that row may have more. */
+    bool (*csr_keep_largest)(const sl_kern *k, const sl_csr *in, int64_t per_row, int64_t total, sl_csr *out);
+    void (*csr_slice)(const sl_kern *k, const sl_csr *in, int64_t from, int64_t to, sl_csr *out); /* entries of features from <= f < to */
+    void (*csr_add)(const sl_kern *k, const sl_csr *a, const sl_csr *b, sl_csr *out); /* out->capacity >= entries of both */
+    void (*csr_pick)(const sl_kern *k, const sl_csr *from, const sl_tensor *val, const sl_csr *to, sl_tensor *out); /* out[e] += val of the entry of `from` with e's row and feature, where there is one; both run over entries */
     void (*sparse_decode)(const sl_kern *k, const sl_csr *z, const sl_tensor *W /* [F, D] */, const sl_tensor *bias /* [D] or NULL */, sl_tensor *y /* [B, D] */);
     /* dval[i] (+)= dy[row] . W[idx[i]] */
     void (*sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *dy, double beta, sl_tensor *dval);
@@ -159,6 +165,12 @@ struct sl_kern {
 
 /* True once a slot of this table found no memory for its scratch; stays true. Whoever ran slots then reports SL_MEM. */
 bool sl_kern_failed(const sl_kern *k);
+
+/* How encode_topk finds its candidates; codes are the same bits either way. AUTO: integers where the CPU and the shape make them faster
+ * than the f32 product (OFF); SIMD, ONEDNN: these integer products wherever numbers allow it. For tests and benchmarks. */
+typedef enum sl_screen { SL_SCREEN_AUTO, SL_SCREEN_OFF, SL_SCREEN_SIMD, SL_SCREEN_ONEDNN } sl_screen;
+bool sl_kern_set_screen(const sl_kern *k, sl_screen how); /* false, and nothing changed: this table has no such product, or a wrong one */
+const char *sl_kern_screen_name(const sl_kern *k);        /* "simd int8", "onednn int8", "none" */
 
 /* The table of a context for SL_F32 (best layers allowed by ctx options' `kern`, else the variable SL_KERN, else all) or
  * SL_F64 (ref). Lives as long as ctx. SL_ARG: unknown layer; SL_UNAVAILABLE: a layer asked for by name cannot run here. */

@@ -101,6 +101,13 @@ void sl_temp_done(sl_tape *t, sl_temp *tmp);
 /* The node's own gradient where it may be overwritten: in place when it is not shared, else uninitialised memory. */
 bool sl_temp_of_dout(sl_tape *t, sl_node *n, sl_temp *out);
 
+/* ---- sparse codes, op_sparse.c ---- */
+
+sl_csr *sl_tape_csr(sl_tape *t, int64_t n_rows, int64_t n_cols, int64_t capacity); /* without val; NULL after making the tape fail */
+void sl_code_frozen(sl_tape *t, sl_node *n);     /* the selection of the same node of t->frozen, values of in 0, 1, 2: x, W_enc, b_enc */
+void sl_code_clear_tail(sl_tape *t, sl_node *n); /* zeroes the values beyond the last entry, so that any operator may take the whole array */
+void sl_encode_backward(sl_tape *t, sl_node *n); /* of an encoder with the inputs x, W_enc, b_enc */
+
 /* ---- examples of the gradient checker: the same calls in the same order give the same data ---- */
 
 /* An input [d0, d1, d2] of N(0, 1) whose gradient is checked; 0: no such dimension. */
@@ -149,7 +156,8 @@ extern const sl_op sl_op_layernorm, sl_op_rmsnorm;                              
 extern const sl_op sl_op_embed, sl_op_rotary, sl_op_attention;                   /* op_lm.c */
 extern const sl_op sl_op_xent, sl_op_head_xent;                                  /* op_xent.c */
 extern const sl_op sl_op_sum, sl_op_mean, sl_op_sq_dist;                         /* op_reduce.c */
-extern const sl_op sl_op_stop_grad, sl_op_replace;                               /* op_pass.c */
+extern const sl_op sl_op_stop_grad, sl_op_freeze, sl_op_replace;                 /* op_pass.c */
+extern const sl_op sl_op_encode_batch, sl_op_code_slice, sl_op_code_add;         /* op_codes.c */
 extern const sl_op sl_op_encode_topk, sl_op_encode_topk_among, sl_op_sparse_decode; /* op_sparse.c */
 extern const sl_op sl_op_jumprelu, sl_op_l0_step, sl_op_hinge, sl_op_gate, sl_op_penalty; /* op_latents.c */
 

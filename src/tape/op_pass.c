@@ -1,5 +1,6 @@
 /* Values passed on: the result is the memory of an input.
  *   stop_grad  y = x       no gradient
+ *   freeze     y = x       no gradient, and where a gradient check moves x, y stays: for terms that a loss is defined to hold constant
  *   replace    y = with    dwith += dy; x only gives the shape and gets no gradient (a splice) */
 #include "tape/node.h"
 
@@ -26,6 +27,29 @@ static sl_var stop_grad_example(sl_tape *t, sl_example *e, int which)
 const sl_op sl_op_stop_grad = { "stop_grad", 1, 1, stop_grad_shape, NULL, NULL, 1, stop_grad_example };
 
 sl_var sl_stop_grad(sl_tape *t, sl_var x) { return sl_apply(t, &sl_op_stop_grad, &x, NULL); }
+
+static void freeze_forward(sl_tape *t, sl_node *n)
+{
+    if (t->frozen) {
+        const sl_node *base = sl_node_at(t->frozen, n->id);
+        n->out.data = base->kept[0].data;
+        n->scalar = base->scalar;
+    } else if (t->checked) { /* its inputs will be moved in place */
+        sl_tensor *kept = sl_node_keep(t, n, 0, n->out.n_dim, n->out.dim);
+        if (kept)
+            t->kern->copy(t->kern, &n->out, kept);
+    }
+}
+
+static sl_var freeze_example(sl_tape *t, sl_example *e, int which)
+{
+    sl_var x = sl_example_in(t, e, 3, 4, 0);
+    return which == 0 ? sl_mul(t, x, sl_freeze(t, x)) : sl_mul(t, sl_sum(t, x), sl_freeze(t, sl_sum(t, x)));
+}
+
+const sl_op sl_op_freeze = { "freeze", 1, 1, stop_grad_shape, freeze_forward, NULL, 2, freeze_example };
+
+sl_var sl_freeze(sl_tape *t, sl_var x) { return sl_apply(t, &sl_op_freeze, &x, NULL); }
 
 static sl_status replace_shape(sl_tape *t, sl_node *n)
 {

@@ -9,7 +9,7 @@
 
 /* ---- encode_topk, encode_topk_among: args.i = k, args.data = features that are no candidates ---- */
 
-static sl_csr *new_csr(sl_tape *t, int64_t n_rows, int64_t n_cols, int64_t capacity)
+sl_csr *sl_tape_csr(sl_tape *t, int64_t n_rows, int64_t n_cols, int64_t capacity)
 {
     sl_csr *z = sl_tape_bytes(t, sizeof *z);
     if (!z)
@@ -32,14 +32,13 @@ static sl_status encode_shape(sl_tape *t, sl_node *n)
         return sl_shape_mismatch(t, n, "W_enc", W, "skip", skip, "skip [F] of U8");
     if (k < 1 || k > W->dim[0])
         return sl_node_fail(t, n, SL_ARG, "1 <= k <= F", "k is %lld with %lld features", (long long)k, (long long)W->dim[0]);
-    n->csr = new_csr(t, sl_rows(x), W->dim[0], sl_rows(x) * k);
+    n->csr = sl_tape_csr(t, sl_rows(x), W->dim[0], sl_rows(x) * k);
     n->out.n_dim = 1;
     n->out.dim[0] = sl_rows(x) * k;
     return n->csr ? SL_OK : t->status;
 }
 
-/* Zeroes the values beyond the last entry, so that any operator may take the whole array. */
-static void clear_tail(sl_tape *t, sl_node *n)
+void sl_code_clear_tail(sl_tape *t, sl_node *n)
 {
     if (sl_kern_failed(t->kern))
         return; /* row_ptr is undefined then */
@@ -49,20 +48,23 @@ static void clear_tail(sl_tape *t, sl_node *n)
     t->kern->fill(t->kern, 0, &rest);
 }
 
+void sl_code_frozen(sl_tape *t, sl_node *n)
+{
+    const sl_csr *chosen = sl_node_at(t->frozen, n->id)->csr;
+    n->csr->row_ptr = chosen->row_ptr;
+    n->csr->idx = chosen->idx;
+    t->kern->encode_at(t->kern, sl_in(t, n, 0), sl_in(t, n, 1), sl_in(t, n, 2), n->csr);
+}
+
 static void encode_forward(sl_tape *t, sl_node *n)
 {
     const sl_kern *k = t->kern;
-    const sl_tensor *x = sl_in(t, n, 0), *W = sl_in(t, n, 1), *b = sl_in(t, n, 2);
     n->csr->val = n->out.data;
-    if (t->frozen) {
-        const sl_csr *chosen = sl_node_at(t->frozen, n->id)->csr;
-        n->csr->row_ptr = chosen->row_ptr;
-        n->csr->idx = chosen->idx;
-        k->encode_at(k, x, W, b, n->csr);
-    } else {
-        k->encode_topk(k, x, W, b, n->args.data.data ? &n->args.data : NULL, n->args.i, n->csr);
-    }
-    clear_tail(t, n);
+    if (t->frozen)
+        sl_code_frozen(t, n);
+    else
+        k->encode_topk(k, sl_in(t, n, 0), sl_in(t, n, 1), sl_in(t, n, 2), n->args.data.data ? &n->args.data : NULL, n->args.i, n->csr);
+    sl_code_clear_tail(t, n);
 }
 
 /* dW_enc and db_enc come from one kernel call that always makes dW_enc: where only db_enc is wanted, into a temporary. */
@@ -81,7 +83,7 @@ static void encode_param_grads(sl_tape *t, sl_node *n, const sl_csr *dz)
     }
 }
 
-static void encode_backward(sl_tape *t, sl_node *n)
+void sl_encode_backward(sl_tape *t, sl_node *n)
 {
     const sl_kern *k = t->kern;
     const sl_tensor *W = sl_in(t, n, 1);
@@ -115,8 +117,8 @@ static sl_var among_example(sl_tape *t, sl_example *e, int which)
     return sl_encode_topk_among(t, x, W, b, 2, sl_example_mask(t, e, 9)).v;
 }
 
-const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, encode_backward, 3, encode_example };
-const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, encode_shape, encode_forward, encode_backward, 1,
+const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, sl_encode_backward, 3, encode_example };
+const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, encode_shape, encode_forward, sl_encode_backward, 1,
                                         among_example };
 
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k)

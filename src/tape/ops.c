@@ -10,8 +10,9 @@ const sl_op *const sl_op_table[] = {
     &sl_op_embed, &sl_op_rotary, &sl_op_attention,
     &sl_op_xent, &sl_op_head_xent,
     &sl_op_sum, &sl_op_mean, &sl_op_sq_dist,
-    &sl_op_stop_grad, &sl_op_replace,
+    &sl_op_stop_grad, &sl_op_freeze, &sl_op_replace,
     &sl_op_encode_topk, &sl_op_encode_topk_among, &sl_op_sparse_decode,
+    &sl_op_encode_batch, &sl_op_code_slice, &sl_op_code_add,
     &sl_op_jumprelu, &sl_op_l0_step, &sl_op_hinge, &sl_op_gate, &sl_op_penalty,
     NULL
 };

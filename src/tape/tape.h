@@ -136,6 +136,7 @@ sl_var sl_sum(sl_tape *t, sl_var x);                               /* of all ele
 sl_var sl_mean(sl_tape *t, sl_var x);
 sl_var sl_sq_dist(sl_tape *t, sl_var a, sl_var b);                 /* sum (a - b)^2 -> scalar */
 sl_var sl_stop_grad(sl_tape *t, sl_var x);
+sl_var sl_freeze(sl_tape *t, sl_var x);                            /* stop_grad that also stands still in gradient checks */
 sl_var sl_row_norm(sl_tape *t, sl_var W);                          /* [F, D] -> [F] */
 sl_var sl_replace(sl_tape *t, sl_var x, sl_var with);              /* value and gradient of `with`, shape checked: a splice */
 
@@ -144,6 +145,9 @@ sl_var sl_replace(sl_tape *t, sl_var x, sl_var with);              /* value and 
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc /* [F] */, int64_t k);
 /* skip [F] U8: features that are no candidates (AuxK) */
 sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip);
+sl_code sl_encode_batch(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t total); /* the `total` largest of the whole batch */
+sl_code sl_code_slice(sl_tape *t, sl_code z, int64_t from, int64_t to);                    /* its features from <= f < to */
+sl_code sl_code_add(sl_tape *t, sl_code a, sl_code b);
 sl_var sl_sparse_decode(sl_tape *t, sl_code z, sl_var W_dec, sl_var b_dec /* [d_in] or {0} */);
 
 /* Dense latents: pre-activations a, codes z [.., F]; theta, gain, shift, w [F]. Straight-through gradients of window eps > 0 and what a
