@@ -34,6 +34,7 @@ typedef struct sl_eval_data { /* borrowed; 0 and NULL: not there */
     int64_t n_truth;
     const float *truth;     /* [n_truth, d_in] true directions */
     sl_sparse g;            /* [n_rows, n_truth] true codes */
+    sl_sparse unknown;      /* [n_rows, n_truth] entries where a row does not determine the feature: `selected` and probes leave them out */
     const int32_t *parent;  /* [n_truth] of the hierarchy, -1: a root */
     const sl_corpus *corpus; /* text behind the rows: token corpus->doc[doc] + pos */
     const int32_t *pos;     /* [n_rows] */
@@ -59,7 +60,20 @@ extern const sl_family *const sl_families[]; /* NULL ends it */
  * SL_ARG: no such family; SL_SHAPE: sizes that contradict; SL_DATA: no rows, columns out of range, NaN; SL_NUMERIC: names the array and the
  * place of the first value that is not finite; SL_CANCELLED. */
 sl_status sl_measure(sl_ctx *ctx, const sl_eval_data *d, const sl_eval_data *control, const char *const *names, sl_metrics *out, sl_err *err) SL_USE_RESULT;
+/* Absorption of children into each parent (science.md G3), for comparisons over the parents that are matched in every arm: score [n_truth],
+ * NaN for features without children and for parents that cannot be scored; matched [n_truth] 1 for parents with a latent of |cos| >= .5.
+ * Needs codes, directions, both truths and parents: SL_ARG without one of them. */
+sl_status sl_absorption_by_parent(sl_ctx *ctx, const sl_eval_data *d, double *score, uint8_t *matched, sl_err *err) SL_USE_RESULT;
 /* The check that sl_measure begins with. */
 sl_status sl_eval_data_check(const sl_eval_data *d, sl_err *err) SL_USE_RESULT;
+
+/* ---- distributions, for pictures and comparisons ---- */
+
+/* fired [n_cols]: rows in which each latent fires. magnitude [n_cols, SL_RATE_BINS]: its active values, bin b holds 2^(MIN + b) <= z <
+ * 2^(MIN + b + 1), the ends take what lies beyond. */
+enum { SL_RATE_BINS = 20, SL_RATE_MAG_MIN = -12 };
+void sl_rate_histograms(const sl_sparse *z, int64_t *fired, int64_t *magnitude);
+/* Kolmogorov-Smirnov distance max |F_a - F_b| of two samples; no p value (samples are huge). SL_DATA: an empty one; SL_NUMERIC; SL_MEM. */
+sl_status sl_ks(sl_ctx *ctx, const double *a, int64_t n_a, const double *b, int64_t n_b, double *distance, sl_err *err) SL_USE_RESULT;
 
 #endif

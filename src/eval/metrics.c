@@ -64,3 +64,37 @@ sl_status sl_metrics_null(sl_ctx *ctx, sl_metrics *m, const char *name, const ch
     snprintf(row->reason, sizeof row->reason, "%s", reason);
     return SL_OK;
 }
+
+static sl_metric *with_value(const sl_metrics *m, const char *name)
+{
+    sl_metric *row = find(m, name);
+    return row && !row->is_null ? row : NULL;
+}
+
+void sl_metrics_floor(sl_metrics *m, const char *name, double floor)
+{
+    sl_metric *row = with_value(m, name);
+    if (!row || !isfinite(floor))
+        return;
+    row->floor = floor;
+    row->has_floor = true;
+}
+
+void sl_metrics_interval(sl_metrics *m, const char *name, double lo, double hi)
+{
+    sl_metric *row = with_value(m, name);
+    if (!row || !isfinite(lo) || !isfinite(hi))
+        return;
+    row->lo = lo;
+    row->hi = hi;
+    row->has_interval = true;
+}
+
+void sl_metrics_control(sl_metrics *m, const char *name, double control)
+{
+    sl_metric *row = with_value(m, name);
+    if (!row || !isfinite(control))
+        return;
+    row->control = control;
+    row->has_control = true;
+}
