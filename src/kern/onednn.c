@@ -71,11 +71,17 @@ static void gemm(const sl_kern *k, const sl_gemm *g)
 
 sl_status sl_kern_onednn(sl_kern *k, sl_err *err)
 {
-    (void)err;
+    sl_kern_impl *impl = sl_kern_impl_of(k);
+    sl_int8 g;
     if (!strstr(k->id, "simd/avx2"))
         k->gemm = gemm;
     const dnnl_version_t *v = dnnl_version();
     size_t n = strlen(k->id);
     snprintf(k->id + n, sizeof k->id - n, "+onednn %d.%d.%d", v->major, v->minor, v->patch);
+    SL_TRY(sl_onednn_int8(k->ctx, &g, &impl->int8_fast, err));
+    if (impl->int8_fast)
+        sl_kern_add_int8(k, SL_INT8_ONEDNN, &g);
+    else
+        g.free_fn(k->ctx, g.state);
     return SL_OK;
 }

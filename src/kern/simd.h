@@ -13,7 +13,9 @@ enum {
     SL_SIMD_ACC,                 /* partial sums of a product whose output cannot hold them */
     SL_SIMD_ATTN,                /* per thread: one head of an attention */
     SL_SIMD_PART,                /* per chunk: partial column sums */
-    SL_SIMD_ROWS                 /* per thread: rows of pre-activations */
+    SL_SIMD_ROWS,                /* per thread: rows of pre-activations */
+    SL_SIMD_W8,                  /* a dictionary in 8 bits, packed, */
+    SL_SIMD_X8                   /* and rows */
 };
 
 /* tile [MR, NR], rows ld apart, = sum over k < kc of a[i rs + k cs] b[k NR + j]: the only inner loop of all products. Every element is one

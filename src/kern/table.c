@@ -25,6 +25,9 @@ static void free_table(sl_ctx *ctx, table *t)
     for (int i = 0; i < SL_KERN_N_LAYER; i++)
         if (t->impl.layer[i].free_fn)
             t->impl.layer[i].free_fn(ctx, t->impl.layer[i].state);
+    for (int i = 0; i < SL_INT8_N; i++)
+        if (t->impl.int8[i].free_fn)
+            t->impl.int8[i].free_fn(ctx, t->impl.int8[i].state);
     for (int i = 0; i < SL_KERN_N_SCRATCH; i++)
         sl_free(ctx, t->impl.scratch[i].p);
     sl_free(ctx, t);

@@ -76,8 +76,12 @@ static void encode(const sl_kern *k, const data *t, bool with_skip, sl_csr *z)
     assert_false(sl_kern_failed(k));
 }
 
-/* The layer `fast` with 1 and 3 threads against ref, without and with skipped features; returns the entries without. */
-static int64_t compare(const char *what, const char *fast, const data *t)
+/* A table and how it finds candidates. */
+typedef struct way { const char *layers; sl_screen screen; } way;
+static way ways[] = { { "ref+simd", SL_SCREEN_OFF }, { "ref+simd", SL_SCREEN_SIMD }, { "ref+simd+onednn", SL_SCREEN_ONEDNN }, { "ref+simd+onednn", SL_SCREEN_AUTO } };
+
+/* `fast` with 1 and 3 threads against ref, without and with skipped features; returns the entries without. */
+static int64_t compare(const char *what, const way *fast, const data *t)
 {
     int64_t entries = 0;
     sl_csr want = code_new(t->s), got = code_new(t->s);
@@ -86,7 +90,9 @@ static int64_t compare(const char *what, const char *fast, const data *t)
         sl_err err;
         sl_ctx *ctx = sl_test_ctx(n_threads);
         sl_assert_ok(sl_kern_named(ctx, "ref", &ref, &err));
-        sl_assert_ok(sl_kern_named(ctx, fast, &k, &err));
+        sl_assert_ok(sl_kern_named(ctx, fast->layers, &k, &err));
+        if (!sl_kern_set_screen(k, fast->screen))
+            skip(); /* a CPU without AVX2 */
         for (int with_skip = 1; with_skip >= 0; with_skip--) {
             encode(ref, t, with_skip, &want);
             encode(k, t, with_skip, &got);
@@ -224,7 +230,9 @@ static void few_positive(void **state)
     data_free(&t);
 }
 
-#define IN_LAYERS(test) { #test ", ref+simd", test, NULL, NULL, "ref+simd" }, { #test ", ref+simd+onednn", test, NULL, NULL, "ref+simd+onednn" }
+#define IN_LAYERS(test)                                                                                                                        \
+    { #test ", f32", test, NULL, NULL, &ways[0] }, { #test ", simd int8", test, NULL, NULL, &ways[1] },                                        \
+    { #test ", onednn int8", test, NULL, NULL, &ways[2] }, { #test ", automatic", test, NULL, NULL, &ways[3] }
 
 int main(void)
 {

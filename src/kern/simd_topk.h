@@ -1,0 +1,75 @@
+/* Inside TopK encoding: the state of one call, and what its files give each other.
+ *
+ * A product of x and W, in f32 or in small integers, only proposes. For every value that it makes it knows an upper bound of the one that
+ * kern/dot.h makes; a feature whose bound does not reach the k-th largest exact value found so far (`limit`) is out. Proposals that look
+ * best are made exact while their part of W is at hand, which raises the limit; at the end all that are left are made exact and
+ * the k largest are taken. So codes are those of kern/dot.h bit for bit, whatever the product. */
+#ifndef SL_SIMD_TOPK_H
+#define SL_SIMD_TOPK_H
+
+#include "kern/int8.h"
+#include "kern/simd_sparse.h"
+
+enum {
+    TOPK_EXACT_ROWS = 8, /* rows without proposals share one reading of W */
+    TOPK_FAILED = 2
+};
+
+typedef struct topk {
+    const float *x, *w, *bias;
+    const int32_t *feature;      /* [n] the candidates, ascending */
+    int64_t n, d, k;
+    int64_t r0, m;               /* rows in hand, [r0, r0 + m), in blocks of mc: */
+    int64_t mc, nc;              /* rows of a block; candidates of a part of W */
+    int64_t cap;
+    int32_t *at;                 /* [m, cap] proposed candidates, ascending; ~candidate where val is exact, */
+    float *val;                  /* [m, cap] else an upper bound of it */
+    float *norm, *limit;         /* [m] |x| rounded up; at most the k-th largest exact value, 0 while unknown */
+    int32_t *count;              /* [m] proposals, -1: exact values of all candidates needed */
+    int32_t *exact;              /* [m] list of such rows */
+    int64_t p0, p1;              /* the part of W in hand, [p0, p1) */
+    float *share;                /* per thread: [n_share] */
+    int64_t n_share;
+    sl_csr *z;
+
+    /* product in f32 */
+    int64_t kc, fc;              /* longest chain of a sum; rows at a time */
+    double gamma, w_norm, b_max; /* w_norm, b_max: largest |w_f| and |b_f| of the candidates in hand and before */
+    float *packed;               /* panels of NR candidates, [d, NR] each */
+
+    /* product in int8: feature is 0 .. n - 1 */
+    const sl_int8 *int8;         /* NULL: not used */
+    int64_t d8, panels;          /* d padded; panels of W */
+    size_t panel_bytes;
+    int8_t *x8, *w8;             /* [m, d8]; [panels] */
+    float *x_scale, *x_err;      /* [m] x = x_scale q + e, x_err: |e| rounded up */
+    float *w_scale, *w_len, *w_err, *top; /* [panels * cols] the same; |w_scale q|, |e| + rounding, b + rounding, all rounded up */
+    int8_t *share8;              /* per thread: [n_share8] */
+    int64_t n_share8;
+    uint8_t *dense;              /* [blocks] 1: goes on in f32, TOPK_FAILED: the product failed */
+    int64_t *rescored;           /* [blocks] exact values made so far */
+} topk;
+
+static inline float *topk_pad(const topk *j, int thread) { return j->share + thread * j->n_share; }       /* [MR, d] */
+static inline float *topk_sort(const topk *j, int thread) { return topk_pad(j, thread) + MR * j->d; } /* [cap], [TOPK_EXACT_ROWS + 1, n] */
+
+/* |x|, not below the true one, from the squares' sum in f32; inf or NaN when that is not known. */
+float SL_V(sl_topk_norm)(const float *x, int64_t d);
+float SL_V(sl_topk_root)(float sum_sq, int64_t d);
+
+/* simd_topk_f32.c */
+void SL_V(sl_topk_f32_cut)(topk *j, int64_t B, int team);
+void SL_V(sl_topk_f32_pack)(topk *j, int team);              /* the part of W in hand */
+void SL_V(sl_topk_f32_screen)(topk *j, int64_t i, int64_t m, float *pad); /* rows i .. i + m against it; pad [MR, d] */
+
+/* simd_topk_int8.c */
+bool SL_V(sl_topk_int8_begin)(topk *j, const sl_kern *k, int64_t B); /* false: no memory, or not worth while: f32 then */
+void SL_V(sl_topk_int8_rows)(topk *j, int team);             /* the rows in hand */
+void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread);
+
+/* simd_topk_decide.c */
+void SL_V(sl_topk_propose)(topk *j, int64_t r, int64_t p, uint32_t hits, const float *bounds); /* candidates p + bits of hits */
+int64_t SL_V(sl_topk_rescore)(topk *j, int64_t r);           /* at the end of a part of W: exact values made */
+void SL_V(sl_topk_decide)(topk *j, int team);
+
+#endif

@@ -1,0 +1,218 @@
+/* TopK encoding: proposals by a product of small integers. A row v is held as v = s q + e, q integers of at most 63 or 127; then
+ *
+ *   |x.w - s_x s_w q_x.q_w| = |e_x . s_w q_w + x . e_w| <= |e_x| |s_w q_w| + |x| |e_w|      (Cauchy and Schwarz)
+ *
+ * so that w's bound from above costs three multiply-adds: s_x s_w q_x.q_w + |e_x| |s_w q_w| + |x| (|e_w| + gamma |w|) + b + 16 u |b|.
+ * q_x.q_w is exact. Norms are rounded up; gamma is for the rounding of kern/dot.h (d / 32 additions a chain) and of the bound (Higham 2002,
+ * section 3.1, as in simd_topk_f32.c). Norms outside 1e-10 .. 1e10 are left to the other ways, so nothing here over- or underflows.
+ *
+ * The bound's width depends on the data. What is too wide costs exact values; a block of rows that has made more of them than the
+ * screening saves goes on in f32. */
+#include "kern/scratch.h"
+#include "kern/simd_topk.h"
+
+#include <float.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+enum {
+    LEAST_ROWS = 64,  /* fewer rows do not pay for quantising W */
+    LEAST_SHARE = 16, /* nor does choosing more than one in so many */
+    DENSE_SHARE = 10  /* an exact value costs as much as the screening saves on about so many */
+};
+
+static const double LOWEST = 1e-10, HIGHEST = 1e10;
+
+static inline void put8(int8_t *p, vi q)
+{
+#ifdef __AVX512F__
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(q));
+#else
+    __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(h, h));
+#endif
+}
+
+static inline vf vf_of(vi a)
+{
+#ifdef __AVX512F__
+    return _mm512_cvtepi32_ps(a);
+#else
+    return _mm256_cvtepi32_ps(a);
+#endif
+}
+
+typedef struct quantised { float scale, len, err; } quantised; /* s, |s q|, |v - s q|: the norms rounded up */
+
+/* v [d] -> q [padded] + zero, |q| <= most. */
+static quantised quantise(const float *v, int64_t d, int64_t padded, int most, int zero, int8_t *q)
+{
+    /* d <= padded, and VW divides it */
+    vf top = vf_set(0), err = vf_set(0), len = vf_set(0);
+    for (int64_t i = 0; i < d; i += VW)
+        top = vf_max(top, vf_abs(vf_get(v + i, d - i)));
+    float lanes[VW], largest = 0;
+    vf_store(lanes, top);
+    for (int i = 0; i < VW; i++)
+        largest = lanes[i] > largest ? lanes[i] : largest;
+    float s = largest / (float)most, inv = largest > 0 ? (float)most / largest : 0;
+    memset(q, zero, (size_t)padded);
+    for (int64_t i = 0; i < d; i += VW) {
+        vf x = vf_get(v + i, d - i), n = vf_round(x * vf_set(inv)), e = vf_nfma(n, vf_set(s), x);
+        vi whole = vf_to_vi(n + vf_set((float)zero));
+        err = vf_fma(e, e, err);
+        len = vf_fma(n, n, len);
+        put8(q + i, whole);
+    }
+    float length = SL_V(sl_topk_root)(vf_sum(len), d);
+    return (quantised){ s, s * length * (1 + 1e-6f), SL_V(sl_topk_root)(vf_sum(err), d) };
+}
+
+/* ---- W ---- */
+
+/* The candidates of one panel; false: one is out of range, or the product failed. wide: [cols, d8] */
+static bool pack_panel(topk *j, int64_t panel, int8_t *wide)
+{
+    const sl_int8 *g = j->int8;
+    double gamma = 1.01 * (FLT_EPSILON / 2) * (double)(j->d / SL_DOT_LANES + 64);
+    bool good = true;
+    for (int64_t c = 0; c < g->cols; c++) {
+        int64_t f = panel * g->cols + c;
+        if (f >= j->n) {
+            memset(wide + c * j->d8, 0, (size_t)j->d8);
+            j->w_scale[f] = j->w_len[f] = j->w_err[f] = 0;
+            j->top[f] = -INFINITY;
+            continue;
+        }
+        float norm = SL_V(sl_topk_norm)(j->w + f * j->d, j->d), b = j->bias[f];
+        quantised q = quantise(j->w + f * j->d, j->d, j->d8, g->w_max, 0, wide + c * j->d8);
+        j->w_scale[f] = q.scale;
+        j->w_len[f] = q.len;
+        j->w_err[f] = (float)(((double)q.err + gamma * (double)norm) * (1 + 1e-6));
+        j->top[f] = (float)((double)b + 16 * (FLT_EPSILON / 2) * fabs((double)b) + 1e-30);
+        good = good && (q.scale == 0 || norm > LOWEST) && norm < HIGHEST && fabs((double)b) < HIGHEST;
+    }
+    return good && g->pack(g, wide, j->d8, (char *)j->w8 + (size_t)panel * j->panel_bytes);
+}
+
+static bool pack(topk *j, int team)
+{
+    bool bad = false;
+    #pragma omp parallel for num_threads(team) schedule(static) reduction(|| : bad)
+    for (int64_t p = 0; p < j->panels; p++)
+        bad = !pack_panel(j, p, j->share8 + omp_get_thread_num() * j->n_share8) || bad;
+    return !bad;
+}
+
+/* ---- the call ---- */
+
+static bool get_memory(topk *j, const sl_kern *k)
+{
+    size_t cols = (size_t)(j->panels * j->int8->cols), m = (size_t)sl_round_up(j->m, j->int8->rows) + (size_t)j->int8->rows;
+    size_t blocks = (size_t)(j->m / j->mc + 1), panels = (size_t)j->panels * j->panel_bytes;
+    int64_t tile = j->int8->rows * j->int8->cols * (int64_t)sizeof(int32_t), wide = j->int8->cols * j->d8;
+    j->n_share8 = sl_round_up(tile > wide ? tile : wide, SL_INT8_ALIGN);
+    j->w8 = sl_kern_scratch(k, SL_SIMD_W8, panels + 4 * cols * sizeof(float));
+    j->x8 = sl_kern_scratch(k, SL_SIMD_X8, m * (size_t)j->d8 + 2 * m * sizeof(float) + blocks * (sizeof *j->rescored + 1));
+    j->share8 = sl_kern_scratch(k, SL_SIMD_ACC, (size_t)(k->n_threads * j->n_share8));
+    if (!j->w8 || !j->x8 || !j->share8)
+        return false;
+    j->w_scale = (float *)(void *)((char *)j->w8 + panels);
+    j->w_len = j->w_scale + cols;
+    j->w_err = j->w_len + cols;
+    j->top = j->w_err + cols;
+    j->rescored = (int64_t *)(void *)(j->x8 + m * (size_t)j->d8);
+    j->x_scale = (float *)(void *)(j->rescored + blocks);
+    j->x_err = j->x_scale + m;
+    j->dense = (uint8_t *)(j->x_err + m);
+    return true;
+}
+
+bool SL_V(sl_topk_int8_begin)(topk *j, const sl_kern *k, int64_t B)
+{
+    const sl_int8 *g = sl_kern_int8(k);
+    bool forced = sl_kern_impl_of(k)->screen != SL_SCREEN_AUTO;
+    if (!g || (!forced && (B < LEAST_ROWS || j->n < LEAST_SHARE * j->k || j->d < SL_INT8_STEP)))
+        return false;
+    j->d8 = sl_round_up(j->d, SL_INT8_STEP);
+    j->panel_bytes = g->prepare(g, k, j->d8);
+    if (!j->panel_bytes)
+        return false;
+    j->int8 = g;
+    j->panel_bytes = (size_t)sl_round_up((int64_t)j->panel_bytes, SL_INT8_ALIGN);
+    j->panels = (j->n + g->cols - 1) / g->cols;
+    j->nc = sl_round_up(j->nc, g->cols);
+    j->mc = g->rows;
+    while (j->mc > 4 * MR && (B + j->mc - 1) / j->mc < 8 * k->n_threads)
+        j->mc = sl_round_up(j->mc / 2, MR);
+    if (get_memory(j, k) && pack(j, k->n_threads))
+        return true;
+    j->int8 = NULL;
+    return false;
+}
+
+void SL_V(sl_topk_int8_rows)(topk *j, int team)
+{
+    const sl_int8 *g = j->int8;
+    int64_t blocks = j->m / j->mc + 1;
+    memset(j->dense, 0, (size_t)blocks);
+    memset(j->rescored, 0, (size_t)blocks * sizeof *j->rescored);
+    #pragma omp parallel for num_threads(team) schedule(static)
+    for (int64_t r = 0; r < j->m; r++) {
+        quantised q = quantise(j->x + (j->r0 + r) * j->d, j->d, j->d8, g->x_max, g->x_zero, j->x8 + r * j->d8);
+        j->x_scale[r] = q.scale;
+        j->x_err[r] = q.err;
+        if (!((q.scale == 0 || j->norm[r] > LOWEST) && j->norm[r] < HIGHEST)) {
+            j->count[r] = -1;
+            j->limit[r] = INFINITY;
+        }
+    }
+}
+
+/* ---- screening ---- */
+
+/* Rows i .. i + m against VW candidates p ..; c: their sums, cols apart. */
+static void filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c)
+{
+    vf scale = vf_load(j->w_scale + p), len = vf_load(j->w_len + p), err = vf_load(j->w_err + p), top = vf_load(j->top + p);
+    for (int64_t r = i; r < i + m; r++, c += j->int8->cols) {
+        vi sums;
+        memcpy(&sums, c, sizeof sums);
+        vf bound = vf_fma(vf_set(j->x_scale[r]) * scale, vf_of(sums), top);
+        bound = vf_fma(vf_set(j->norm[r]), err, vf_fma(vf_set(j->x_err[r]), len, bound));
+        uint32_t hits = vf_not_below(bound, vf_set(j->limit[r]));
+        if (!hits)
+            continue;
+        float bounds[VW];
+        vf_store(bounds, bound);
+        SL_V(sl_topk_propose)(j, r, p, hits, bounds);
+    }
+}
+
+/* A block of rows that has spent more on exact values than it saves goes on in f32; the first part of W sets the limits. */
+static void judge(topk *j, int64_t i, int64_t m, int64_t made)
+{
+    int64_t b = i / j->mc;
+    j->rescored[b] += made;
+    j->dense[b] = j->rescored[b] > m * (j->p1 / DENSE_SHARE + 4 * j->k);
+}
+
+void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread)
+{
+    const sl_int8 *g = j->int8;
+    int32_t *c = (int32_t *)(void *)(j->share8 + thread * j->n_share8);
+    int64_t made = 0;
+    for (int64_t p = j->p0; p < j->p1; p += g->cols) {
+        const void *panel = (const char *)j->w8 + (size_t)(p / g->cols) * j->panel_bytes;
+        if (!g->multiply(g, j->x8 + i * j->d8, m, j->d8, panel, c)) {
+            j->dense[i / j->mc] = TOPK_FAILED;
+            return;
+        }
+        for (int64_t q = 0; q < g->cols && p + q < j->n; q += VW)
+            filter(j, i, m, p + q, c + q);
+    }
+    for (int64_t r = i; r < i + m; r++)
+        made += SL_V(sl_topk_rescore)(j, r);
+    judge(j, i, m, made);
+}
