@@ -52,7 +52,7 @@ typedef struct sl_attn {
 /* AdamW as PyTorch: m, v, bias correction, decoupled decay (0: Adam). step counts from 1. */
 typedef struct sl_adam { double lr, beta1, beta2, eps, decay, grad_scale; int64_t step; } sl_adam;
 
-/* phi of a penalty on codes: u; tanh(c u); (u + 1e-6)^c - 1e-6^c, whose slope at 0 is finite (science.md H, p-anneal). */
+/* phi of a penalty on codes: u; tanh(c u); (u + 1e-6)^c - 1e-6^c for u > 0 (science.md H, p-anneal), else 0 without slope. */
 typedef enum sl_penalty_kind { SL_PENALTY_L1, SL_PENALTY_TANH, SL_PENALTY_POWER } sl_penalty_kind;
 typedef struct sl_penalty { sl_penalty_kind kind; double c; } sl_penalty;
 #define SL_POWER_OFFSET 1e-6
@@ -151,7 +151,7 @@ struct sl_kern {
     /* z = max(gain pi + shift, 0) where pi > 0, else 0. back: dpi = 1[z > 0] gain dz + beta dpi, dgain += sum_b 1[z > 0] pi dz, dshift likewise. */
     void (*gate)(const sl_kern *k, const sl_tensor *pi, const sl_tensor *gain, const sl_tensor *shift, sl_tensor *z);
     void (*gate_back)(const sl_kern *k, const sl_tensor *pi, const sl_tensor *gain, const sl_tensor *z, const sl_tensor *dz, double beta, sl_tensor *dpi, sl_tensor *dgain, sl_tensor *dshift);
-    /* sum of phi(w_j z) over the codes z > 0; w [F] or NULL: 1. back: dz = dy w_j phi'(w_j z) + beta dz, dw_j += dy sum_b z phi'(w_j z). */
+    /* sum of phi(w_j z); w [F] or NULL: 1. back: dz = dy w_j phi'(w_j z) + beta dz, dw_j += dy sum_b z phi'(w_j z). */
     double (*penalty)(const sl_kern *k, const sl_penalty *p, const sl_tensor *z, const sl_tensor *w);
     void (*penalty_back)(const sl_kern *k, const sl_penalty *p, const sl_tensor *z, const sl_tensor *w, double dy, double beta, sl_tensor *dz, sl_tensor *dw);
 

@@ -212,7 +212,7 @@ static double penalty_value(const sl_penalty *p, double u)
 {
     switch (p->kind) {
     case SL_PENALTY_TANH: return tanh(p->c * u);
-    case SL_PENALTY_POWER: return pow(u + SL_POWER_OFFSET, p->c) - pow(SL_POWER_OFFSET, p->c);
+    case SL_PENALTY_POWER: return u > 0 ? pow(u + SL_POWER_OFFSET, p->c) - pow(SL_POWER_OFFSET, p->c) : 0;
     default: return u;
     }
 }
@@ -224,7 +224,7 @@ static double penalty_slope(const sl_penalty *p, double u)
     case SL_PENALTY_TANH:
         t = tanh(p->c * u);
         return p->c * (1 - t * t);
-    case SL_PENALTY_POWER: return p->c * pow(u + SL_POWER_OFFSET, p->c - 1);
+    case SL_PENALTY_POWER: return u > 0 ? p->c * pow(u + SL_POWER_OFFSET, p->c - 1) : 0;
     default: return 1;
     }
 }
@@ -235,7 +235,7 @@ static double penalty(const sl_kern *k, const sl_penalty *p, const sl_tensor *z,
     int64_t rows = sl_rows(z), F = sl_cols(z);
     double s;
     assert(!w || sl_numel(w) == F);
-    #define TERM(i, j) (in[i] > 0 ? penalty_value(p, (weight ? (double)weight[j] : 1) * (double)in[i]) : 0)
+    #define TERM(i, j) penalty_value(p, (weight ? (double)weight[j] : 1) * (double)in[i])
     ROW_SUMS(k, rows, F, s, TERM);
     #undef TERM
     return s;
@@ -248,7 +248,7 @@ static void penalty_back(const sl_kern *k, const sl_penalty *p, const sl_tensor 
     assert((!w || sl_numel(w) == F) && (w || !dw));
     if (dw) {
         REAL *o = real(dw);
-        #define TERM(i, j) (in[i] > 0 ? dy * (double)in[i] * penalty_slope(p, (double)weight[j] * (double)in[i]) : 0)
+        #define TERM(i, j) (dy * (double)in[i] * penalty_slope(p, (double)weight[j] * (double)in[i]))
         COLUMN_SUMS(k, rows, F, o, TERM);
         #undef TERM
     }
@@ -257,6 +257,6 @@ static void penalty_back(const sl_kern *k, const sl_penalty *p, const sl_tensor 
     for (int64_t r = 0; r < (o ? rows : 0); r++)
         for (int64_t j = 0, i = r * F; j < F; j++, i++) {
             double by = weight ? (double)weight[j] : 1;
-            o[i] = plus((REAL)(in[i] > 0 ? dy * by * penalty_slope(p, by * (double)in[i]) : 0), beta, o + i);
+            o[i] = plus((REAL)(dy * by * penalty_slope(p, by * (double)in[i])), beta, o + i);
         }
 }

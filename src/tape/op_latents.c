@@ -3,7 +3,7 @@
  *   l0_step    y = number of the codes of jumprelu             dtheta_j -= dy sum_b K((a - theta_j) / eps) / eps
  *   hinge      y = sum of max(theta_j - a, 0) over features that are not skipped
  *   gate       z = 1[pi > 0] max(gain_j pi + shift_j, 0)       no gradient through the step: dpi += 1[z > 0] gain_j dz
- *   penalty    y = sum of phi(w_j z) over z > 0                dz += dy w_j phi'(w_j z)    dw_j += dy sum_b z phi'(w_j z)
+ *   penalty    y = sum of phi(w_j z)                           dz += dy w_j phi'(w_j z)    dw_j += dy sum_b z phi'(w_j z)
  * K(u) = 1[|u| < 1/2]: the rectangular straight-through gradient of Rajamanoharan et al. 2024 (arXiv 2407.14435, eq. 11 and 12). It is no
  * derivative of the function computed; in gradient checks both operators are therefore evaluated as the function that has this gradient
  * at the point of the base tape (jump_near, count_near of kern.h), which moves the check to everything built on them. */

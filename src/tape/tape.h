@@ -156,7 +156,7 @@ sl_var sl_jumprelu(sl_tape *t, sl_var a, sl_var theta, double eps);             
 sl_var sl_l0_step(sl_tape *t, sl_var a, sl_var theta, double eps);              /* number of the codes of jumprelu -> scalar */
 sl_var sl_hinge(sl_tape *t, sl_var a, sl_var theta, const sl_tensor *skip);     /* sum max(theta - a, 0) where skip [F] U8 is 0 -> scalar */
 sl_var sl_gate(sl_tape *t, sl_var pi, sl_var gain, sl_var shift);               /* max(gain pi + shift, 0) where pi > 0, else 0 */
-sl_var sl_penalize(sl_tape *t, sl_var z, sl_var w /* or {0}: 1 */, sl_penalty p); /* sum phi(w z) over z > 0 -> scalar */
+sl_var sl_penalize(sl_tape *t, sl_var z, sl_var w /* or {0}: 1 */, sl_penalty p); /* sum phi(w z) -> scalar */
 
 /* ---- the operator table and its gradient checker ---- */
 

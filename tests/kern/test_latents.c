@@ -97,19 +97,19 @@ static void penalties_by_hand(void **state)
     double z[4] = { 2, 0, .25, -1 }, w[2] = { 3, 2 }, dz[4], dw[2] = { 0 };
     sl_tensor Z = matrix(z, 2, 2), W = vector(w, 2), DZ = matrix(dz, 2, 2), DW = vector(dw, 2);
     sl_penalty l1 = { SL_PENALTY_L1, 0 }, tanh4 = { SL_PENALTY_TANH, 4 }, root = { SL_PENALTY_POWER, .5 };
-    assert_true(k->penalty(k, &l1, &Z, NULL) == 2.25);
-    assert_true(k->penalty(k, &l1, &Z, &W) == 6.75);
-    assert_true(fabs(k->penalty(k, &tanh4, &Z, &W) - tanh(24) - tanh(3)) < 1e-14);
+    assert_true(k->penalty(k, &l1, &Z, NULL) == 1.25);
+    assert_true(k->penalty(k, &l1, &Z, &W) == 4.75);
+    assert_true(fabs(k->penalty(k, &tanh4, &Z, &W) - tanh(24) - tanh(3) + tanh(8)) < 1e-14);
     assert_true(fabs(k->penalty(k, &root, &Z, NULL) - (sqrt(2.000001) + sqrt(.250001) - 2e-3)) < 1e-14);
     k->penalty_back(k, &l1, &Z, &W, 10, 0, &DZ, &DW);
-    sl_assert_close_f64("dz of L1", dz, (double[]){ 30, 0, 30, 0 }, 4, 0, 0);
-    sl_assert_close_f64("dw of L1", dw, (double[]){ 22.5, 0 }, 2, 0, 0);
+    sl_assert_close_f64("dz of L1", dz, (double[]){ 30, 20, 30, 20 }, 4, 0, 0);
+    sl_assert_close_f64("dw of L1", dw, (double[]){ 22.5, -10 }, 2, 0, 0);
     k->penalty_back(k, &root, &Z, NULL, 10, 0, &DZ, NULL);
     sl_assert_close_f64("dz of a root", dz, (double[]){ 5 / sqrt(2.000001), 0, 5 / sqrt(.250001), 0 }, 4, 1e-12, 0);
     k->penalty_back(k, &tanh4, &Z, &W, 10, 0, &DZ, &DW);
-    double s24 = 1 - tanh(24) * tanh(24), s3 = 1 - tanh(3) * tanh(3);
-    sl_assert_close_f64("dz of tanh", dz, (double[]){ 120 * s24, 0, 120 * s3, 0 }, 4, 1e-12, 0);
-    sl_assert_close_f64("dw of tanh", dw, (double[]){ 22.5 + 40 * (2 * s24 + .25 * s3), 0 }, 2, 1e-12, 0);
+    double s24 = 1 - tanh(24) * tanh(24), s3 = 1 - tanh(3) * tanh(3), s8 = 1 - tanh(8) * tanh(8);
+    sl_assert_close_f64("dz of tanh", dz, (double[]){ 120 * s24, 80, 120 * s3, 80 * s8 }, 4, 1e-12, 0); /* a latent at 0 has slope c w */
+    sl_assert_close_f64("dw of tanh", dw, (double[]){ 22.5 + 40 * (2 * s24 + .25 * s3), -10 - 40 * s8 }, 2, 1e-12, 0);
 }
 
 int main(void)
