@@ -17,4 +17,21 @@ typedef struct sl_topk_options { /* variant "topk" */
     double aux_alpha;       /* weight of AuxK; 0: off */
 } sl_topk_options;
 
+typedef struct sl_batchtopk_options { /* variant "batchtopk" */
+    int64_t k;              /* active latents a row, on average over a training batch */
+    int64_t k_aux;          /* as of "topk" */
+    double aux_alpha;
+} sl_batchtopk_options;
+
+typedef struct sl_matryoshka_options { /* variant "matryoshka" */
+    int64_t k;              /* as of "batchtopk" */
+    const char *prefixes;   /* "0.25,0.5,1": shares of the latents at which the nested prefixes end */
+    int64_t k_aux;          /* as of "topk" */
+    double aux_alpha;
+} sl_matryoshka_options;
+
+typedef struct sl_matching_pursuit_options { /* variant "matching_pursuit" */
+    int64_t max_iterations; /* greedy choices a row */
+} sl_matching_pursuit_options;
+
 #endif

@@ -24,6 +24,9 @@ typedef struct sl_recipe {
     double ramp_first;          /* warm-up over w steps is (step + ramp_first) / w */
     sl_aux_unit aux_unit;
     bool aux_ramp;              /* AuxK times min(1, dead / k_aux) */
+    double threshold_keep;      /* BatchTopK's threshold moves by 1 - threshold_keep of the way a step, by 1 - threshold_first the first time */
+    double threshold_first;
+    long threshold_from;        /* from this step on */
     double prefix_mean;         /* Matryoshka: the weight of each of G prefixes is G^-prefix_mean */
     bool step_on_code;          /* JumpReLU: the step of the L0 penalty looks at z, not at the pre-activation */
     bool gated_detach;          /* Gated: the auxiliary term's decoder takes no gradient */

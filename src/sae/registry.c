@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const sl_sae_ops *const variants[] = { &sl_sae_standard, &sl_sae_topk, NULL };
+static const sl_sae_ops *const variants[] = { &sl_sae_standard, &sl_sae_topk, &sl_sae_batchtopk, &sl_sae_matryoshka, &sl_sae_matching_pursuit, NULL };
 
 const sl_sae_ops *sl_sae_ops_find(const char *name)
 {

@@ -78,7 +78,7 @@ typedef struct sl_sae_ops {
     double (*threshold)(const sl_sae *s);                        /* OPTIONAL: saved as a tensor "threshold" [d_sae] of this value, which architecture jumprelu needs */
 } sl_sae_ops;
 
-extern const sl_sae_ops sl_sae_standard, sl_sae_topk;
+extern const sl_sae_ops sl_sae_standard, sl_sae_topk, sl_sae_batchtopk, sl_sae_matryoshka, sl_sae_matching_pursuit;
 const sl_sae_ops *sl_sae_ops_find(const char *name); /* NULL when there is none */
 
 /* NEW and READY hold weights for raw activations (those of NEW are random); an interrupted training leaves TRAINING. */
