@@ -12,7 +12,7 @@
 
 enum { SL_LM_LAYERNORM, SL_LM_RMSNORM };  /* norm */
 enum { SL_LM_LEARNED, SL_LM_ROTARY };     /* pos */
-enum { SL_LM_GELU, SL_LM_RELU2 };         /* mlp */
+enum { SL_LM_GELU, SL_LM_RELU2, SL_LM_RELU }; /* mlp */
 enum { SL_LM_ADAMW, SL_LM_MUON };         /* optimizer */
 enum { SL_LM_COSINE, SL_LM_LINEAR };      /* schedule */
 
@@ -21,7 +21,7 @@ typedef struct sl_lm_config { /* option table sl_lm_opts */
     int64_t vocab_size;    /* 0 in an option table: the tokenizer's; sl_lm_new wants it set */
     double dropout;        /* on embeddings, attention weights and both residual branches; training only */
     bool bias;             /* in Linears and LayerNorms */
-    int norm, pos, mlp;    /* choices: layernorm|rmsnorm, learned|rotary, gelu|relu2 (nanoGPT: the first of each) */
+    int norm, pos, mlp;    /* choices: layernorm|rmsnorm, learned|rotary, gelu|relu2|relu (nanoGPT: the first of each) */
     bool tie_head;         /* logits = x wte^T */
 } sl_lm_config;
 

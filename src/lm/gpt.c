@@ -234,7 +234,7 @@ static sl_var attention(const pass *s, const sl_gpt_layer *h, sl_var x)
 
 static sl_var mlp(const pass *s, const sl_gpt_layer *h, sl_var x)
 {
-    sl_act act = s->m->c.mlp == SL_LM_RELU2 ? SL_ACT_RELU2 : SL_ACT_GELU;
+    sl_act act = sl_gpt_act(&s->m->c);
     sl_var y = linear(s, norm(s, x, h->ln_2_w, h->ln_2_b), h->c_fc_w, h->c_fc_b, act); /* [B, T, 4C] */
     return drop(s, linear(s, y, h->mlp_proj_w, h->mlp_proj_b, SL_ACT_NONE));
 }

@@ -53,6 +53,11 @@ sl_var sl_gpt_train_loss(sl_tape *t, sl_lm *m, const sl_tensor *ids, const sl_te
 /* The value at a hook point; runs only the blocks that it needs. [B, T, C] */
 sl_var sl_gpt_site(sl_tape *t, sl_lm *m, const sl_tensor *ids, sl_hook_id at);
 
+static inline sl_act sl_gpt_act(const sl_lm_config *c) /* of the MLP */
+{
+    return c->mlp == SL_LM_RELU2 ? SL_ACT_RELU2 : c->mlp == SL_LM_RELU ? SL_ACT_RELU : SL_ACT_GELU;
+}
+
 /* First parameter that is not finite, or NULL. */
 const sl_param *sl_gpt_bad_param(sl_lm *m);
 

@@ -3,7 +3,7 @@
 
 static const char *const norms[] = { "layernorm", "rmsnorm", NULL };
 static const char *const positions[] = { "learned", "rotary", NULL };
-static const char *const mlps[] = { "gelu", "relu2", NULL };
+static const char *const mlps[] = { "gelu", "relu2", "relu", NULL };
 static const char *const optimizers[] = { "adamw", "muon", NULL };
 static const char *const schedules[] = { "cosine", "linear", NULL };
 static const char *const weights[] = { "f32", "bf16", NULL };

@@ -141,7 +141,7 @@ static void block(const sampler *s, int64_t l, int64_t n, sl_tensor *x)
 {
     int64_t C = s->m->c.n_embd;
     const sl_gpt_layer *h = &s->m->h[l];
-    sl_act act = s->m->c.mlp == SL_LM_RELU2 ? SL_ACT_RELU2 : SL_ACT_GELU;
+    sl_act act = sl_gpt_act(&s->m->c);
     sl_tensor a = rows_of(s->a, n, C), y = rows_of(s->y, n, C), fc = rows_of(s->fc, n, 4 * C);
     norm(s, x, h->ln_1_w, h->ln_1_b, &a);
     attention(s, l, &a, n, &y);
