@@ -18,6 +18,12 @@ add_library(lapack INTERFACE)
 target_include_directories(lapack SYSTEM INTERFACE ${LAPACKE_INCLUDE})
 target_link_libraries(lapack INTERFACE ${OPENBLAS_LIBRARY} ${LAPACKE_LIBRARY})
 
+find_path(LBFGS_INCLUDE lbfgs.h REQUIRED)
+find_library(LBFGS_LIBRARY lbfgs REQUIRED)
+add_library(lbfgs INTERFACE)
+target_include_directories(lbfgs SYSTEM INTERFACE ${LBFGS_INCLUDE})
+target_link_libraries(lbfgs INTERFACE ${LBFGS_LIBRARY})
+
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(POPT REQUIRED IMPORTED_TARGET popt)
