@@ -14,7 +14,7 @@ static const sl_recipe recipes[] = {
       .decoder_norm = .1, .uniform_init = true, .b_dec = SL_BIAS_ZERO },
     { .name = "dictionary_learning", .rec_unit = SL_UNIT_ROW, .aux_unit = SL_AUX_RESIDUAL, .threshold_keep = .999, .threshold_from = 1001,
       .prefix_mean = 2, .step_on_code = true,
-      .gated_detach = true, .decoder_norm = 1, .b_dec = SL_BIAS_MEDIAN, .unit_decoder = true, .project = true },
+      .gated_detach = true, .decoder_norm = 1, .uniform_init = true, .b_dec = SL_BIAS_MEDIAN, .unit_decoder = true, .project = true },
     { .name = "sparsify", .rec_unit = SL_UNIT_VARIANCE, .aux_unit = SL_AUX_TARGET, .aux_ramp = true, .threshold_keep = .999, .prefix_mean = 1,
       .decoder_norm = 1, .uniform_init = true, .raw_encoder = true, .b_dec = SL_BIAS_MEAN, .unit_decoder = true, .project = true },
 };
