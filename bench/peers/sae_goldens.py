@@ -129,9 +129,8 @@ def saelens(p):
     case("matryoshka", *matryoshka, k=K, matryoshka_widths=WIDTHS)
     case("matryoshka_auxk", *matryoshka, dead="dead", k=K, matryoshka_widths=WIDTHS, aux_loss_coefficient=0.5)
     jumprelu = JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
-    for mode in ("step", "tanh", "quadratic"):
-        extra = {"target_l0": 5.0} if mode == "quadratic" else {}
-        case(f"jumprelu_{mode}", *jumprelu, free=True, coefficients={"l0": 0.4}, jumprelu_bandwidth=BANDWIDTH, jumprelu_sparsity_loss_mode=mode, **extra)
+    for mode in ("step", "tanh"):
+        case(f"jumprelu_{mode}", *jumprelu, free=True, coefficients={"l0": 0.4}, jumprelu_bandwidth=BANDWIDTH, jumprelu_sparsity_loss_mode=mode)
     case("jumprelu_pre_act", *jumprelu, free=True, dead="dead", coefficients={"l0": 0.4}, jumprelu_bandwidth=BANDWIDTH, pre_act_loss_coefficient=0.3)
     case("gated", GatedTrainingSAE, GatedTrainingSAEConfig, free=True, coefficients={"l1": 0.7})
     return out
