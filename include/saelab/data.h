@@ -152,6 +152,10 @@ sl_status sl_acts_open(sl_ctx *ctx, const char *dir, bool verify, sl_act_source 
  * or labels are not one a row. */
 typedef struct sl_acts_import_opts { const char *hook, *model, *tokens /* npy of ids, or NULL */, *labels /* one line a row, or NULL */; sl_acts_opts store; } sl_acts_import_opts;
 sl_status sl_acts_import(sl_ctx *ctx, int n_paths, const char *const *paths, const char *dir, const sl_acts_import_opts *o, sl_err *err) SL_USE_RESULT;
+/* Rows of x with those of y as their targets (transcoders): two sources of the same rows in the same order, as two captures of one text with
+ * equal options give. Labels, tokens and places are x's. Takes both, on failure too. SL_SHAPE: their numbers of rows differ; SL_ARG: one has
+ * targets already; SL_MEM. Reading it, SL_DATA: row id, token, document or position of a row (where both have it) is not its target's. */
+sl_status sl_acts_pair(sl_ctx *ctx, sl_act_source *x, sl_act_source *y, sl_act_source **out, sl_err *err) SL_USE_RESULT;
 void sl_act_source_free(sl_act_source *s); /* calls close, which frees s itself; NULL is legal */
 
 #endif
