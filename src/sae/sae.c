@@ -177,7 +177,7 @@ sl_sae_info sl_sae_about(const sl_sae *s)
     memcpy(i.model, s->model, sizeof i.model);
     memcpy(i.dataset, s->dataset, sizeof i.dataset);
     i.max_active = s->ops->max_active(s->opts, s->d_sae);
-    i.l1 = s->ops->l1 ? s->ops->l1(s->opts) : 0;
+    i.l1 = s->ops->l1 ? s->ops->l1(s) : 0;
     return i;
 }
 

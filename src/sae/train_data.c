@@ -188,7 +188,7 @@ sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err)
     const sl_sae_norm *y = t->has_target ? &t->target : &t->in;
     sl_tensor mean = sl_tensor_of(SL_F32, t->in.mean, 1, s->d_in), mean_y = sl_tensor_of(SL_F32, y->mean, 1, s->d_out);
     sl_sae_fold f = { t->in.mean ? &mean : NULL, y->mean ? &mean_y : NULL, t->in.scale, y->scale };
-    if (t->in.mean && !(s->ops->fold ? s->ops->fold(k, s, &f) : sl_sae_fold_linear(k, s, &f)))
+    if (!(s->ops->fold ? s->ops->fold(k, s, &f) : sl_sae_fold_linear(k, s, &f)))
         return sl_fail(err, SL_MEM, "sae train", NULL, "no memory to fold the normalisation into the weights");
     for (int i = 0; i < sl_params_count(s->params); i++) {
         sl_param *p = sl_params_at(s->params, i);

@@ -9,10 +9,11 @@
 #include "tape/tape.h"
 #include <saelab/sae.h>
 
-/* Latents of one batch: exactly one of the two is set. */
+/* Latents of one batch: exactly one of sparse and dense is set. */
 typedef struct sl_latents {
     sl_code sparse;
     sl_var dense;
+    sl_var pre;                 /* OPTIONAL: what z was made from, where the variant's loss wants it */
 } sl_latents;
 
 /* What a training step tells encode, loss and after_step besides the rows. Schedules are pure functions of step: see the helpers below. */
@@ -61,7 +62,7 @@ typedef struct sl_sae_ops {
     sl_status (*check)(const void *opts, int64_t d_in, int64_t d_sae, sl_err *err); /* OPTIONAL: what the option table cannot say */
     bool (*unit_decoder)(const void *opts);                      /* are the rows of W_dec kept at norm 1? (a recipe may say no) */
     int64_t (*max_active)(const void *opts, int64_t d_sae);      /* most latents of one row, when encoding outside of training */
-    double (*l1)(const void *opts);                              /* OPTIONAL: weight of the L1 penalty; NULL: 0 */
+    double (*l1)(const sl_sae *s);                               /* OPTIONAL: weight of the penalty in the unit of z, as tuned; NULL: 0 */
     int64_t (*d_out)(const void *opts, int64_t d_in);            /* OPTIONAL: width of the target; a variant that has this is trained on rows with
                                                                     targets (sl_act_batch.y). NULL: the target is x */
     void (*declare)(sl_sae *s);                                  /* OPTIONAL: further weights: s->extra[i] = sl_params_add(s->params, flags, name, ...);
@@ -78,6 +79,7 @@ typedef struct sl_sae_ops {
     double (*threshold)(const sl_sae *s);                        /* OPTIONAL: saved as a tensor "threshold" [d_sae] of this value, which architecture jumprelu needs */
 } sl_sae_ops;
 
+extern const sl_sae_ops sl_sae_jumprelu, sl_sae_gated, sl_sae_p_anneal, sl_sae_transcoder, sl_sae_skip_transcoder, sl_sae_mlp_decoder;
 extern const sl_sae_ops sl_sae_standard, sl_sae_topk, sl_sae_batchtopk, sl_sae_matryoshka, sl_sae_matching_pursuit;
 const sl_sae_ops *sl_sae_ops_find(const char *name); /* NULL when there is none */
 

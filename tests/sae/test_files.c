@@ -229,7 +229,7 @@ static void wrong_files(void **state)
     static const struct { const char *cfg; sl_status code; const char *text; } bad[] = {
         { "{\"d_in\":2", SL_DATA, "cfg.json" },
         { "[1]", SL_DATA, "something else" },
-        { CFG("gated", "true", ""), SL_UNAVAILABLE, "\"gated\"" },
+        { CFG("temporal", "true", ""), SL_UNAVAILABLE, "\"temporal\"" },
         { CFG("topk", "true", ""), SL_DATA, "\"k\" is missing" },
         { CFG("topk", "true", ",\"k\":\"three\""), SL_DATA, "k" },
         { CFG("topk", "true", ",\"k\":4"), SL_ARG, "4 active latents of 3" },
