@@ -46,6 +46,17 @@ sl_status sl_data_where(sl_ctx *ctx, const char *name, char path[512], sl_err *e
 /* Path of a data file ("gpt2-bpe/vocab.bpe") in the folders above, --data-dir first; SL_MISSING. */
 sl_status sl_data_file(sl_ctx *ctx, const char *relative, char path[512], sl_err *err) SL_USE_RESULT;
 
+/* ---- references to the Hugging Face hub, accepted wherever a path to a model, an SAE or a text is ---- */
+
+/* A path as it is; of hf:[datasets/]OWNER/REPO[/FOLDER or FILE][@REVISION] the place of a local copy, downloaded first when there is none.
+ * Looks into the hub library's cache (HF_HUB_CACHE, HF_HOME), then into saelab's. Of a folder the files directly in it come, only
+ * safetensors, npz, json and text; each is resumed where an earlier download stopped, and checked by size and hash. HF_ENDPOINT is honoured.
+ * Returns SL_ARG (not of this form), SL_MISSING (no such repository, revision, folder or file), SL_UNAVAILABLE (a pickle; needs an account;
+ * SAELAB_OFFLINE is set; no libcurl), SL_IO, SL_DATA (wrong contents; nothing is kept), SL_BUSY (another process fetches it), SL_CANCELLED, SL_MEM. */
+sl_status sl_ref_path(sl_ctx *ctx, const char *ref, char path[1024], sl_err *err) SL_USE_RESULT;
+/* renew: asks the hub which commit the revision means now, and fetches what is not here of it. */
+sl_status sl_ref_get(sl_ctx *ctx, const char *ref, bool renew, char path[1024], sl_err *err) SL_USE_RESULT;
+
 /* ---- tokenizers ---- */
 
 typedef enum sl_tok_kind { SL_TOK_CHAR /* sorted distinct characters of a text */, SL_TOK_BYTE, SL_TOK_GPT2 /* byte-level BPE */ } sl_tok_kind;

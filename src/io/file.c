@@ -74,6 +74,22 @@ sl_status sl_atomic_write(sl_atomic *f, const void *data, size_t n, sl_err *err)
     return SL_OK;
 }
 
+sl_status sl_atomic_skip(sl_atomic *f, int64_t n, sl_err *err)
+{
+    SL_TRY(flush_buf(f, err));
+    off_t end = lseek(f->fd, (off_t)n, SEEK_CUR);
+    return end >= 0 && ftruncate(f->fd, end) == 0 ? SL_OK : sl__fail_errno(err, f->path, "extend");
+}
+
+sl_status sl_atomic_patch(sl_atomic *f, const void *data, size_t n, int64_t at, sl_err *err)
+{
+    SL_TRY(flush_buf(f, err));
+    off_t end = lseek(f->fd, 0, SEEK_CUR);
+    if (at < 0 || at > (int64_t)end || n > (size_t)((int64_t)end - at))
+        return sl_fail(err, SL_ARG, f->path, NULL, "a patch of %zu bytes at %lld is behind the end, %lld", n, (long long)at, (long long)end);
+    return sl__pwrite_all(f->fd, data, n, at) == 0 ? SL_OK : sl__fail_errno(err, f->path, "write");
+}
+
 sl_status sl_atomic_printf(sl_atomic *f, sl_err *err, const char *fmt, ...)
 {
     char small[512], *text = small;

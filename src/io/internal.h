@@ -33,7 +33,9 @@ typedef struct sl__npy {
     size_t data_at;    /* bytes before the data */
 } sl__npy;
 /* The bytes needed to know the header's length, and that length with everything before the data; SL_DATA when not npy. */
-enum { SL_NPY_START = 12 };
+enum { SL_NPY_START = 12, SL_NPY_HEAD = 256 };
+/* What stands before the data of t, *n bytes; SL_ARG: npy has no such dtype. */
+sl_status sl__npy_head(const char *path, const sl_tensor *t, char head[SL_NPY_HEAD], size_t *n, sl_err *err) SL_USE_RESULT;
 const char *sl__npy_descr(sl_dtype dtype); /* "<f4"; NULL: npy has none */
 sl_status sl__npy_header_size(const char *file, const uint8_t *start, size_t n, size_t *size, sl_err *err);
 sl_status sl__npy_parse(const char *file, const uint8_t *bytes, size_t n, sl__npy *out, sl_err *err);

@@ -23,6 +23,9 @@ sl_status sl_atomic_write(sl_atomic *f, const void *data, size_t n, sl_err *err)
 sl_status sl_atomic_printf(sl_atomic *f, sl_err *err, const char *fmt, ...) SL_PRINTF(3, 4);
 sl_status sl_atomic_commit(sl_atomic *f, sl_err *err) SL_USE_RESULT; /* frees f in every case */
 void sl_atomic_abort(sl_atomic *f);                                  /* frees f; NULL is legal */
+/* Leaves n bytes out (zeros, until they are patched); writes bytes at a place before the end of what was written or left out. */
+sl_status sl_atomic_skip(sl_atomic *f, int64_t n, sl_err *err) SL_USE_RESULT;
+sl_status sl_atomic_patch(sl_atomic *f, const void *data, size_t n, int64_t at, sl_err *err) SL_USE_RESULT;
 sl_status sl_file_write(sl_ctx *ctx, const char *path, const void *data, size_t n, sl_err *err) SL_USE_RESULT; /* atomic */
 /* Adds a line (and its newline when it has none) by one write(2), for logs. What a failed write left of it is cut off again. */
 sl_status sl_file_append(sl_ctx *ctx, const char *path, const char *line, sl_err *err) SL_USE_RESULT;
@@ -37,6 +40,16 @@ sl_status sl_scatter_open(sl_ctx *ctx, const char *path, int64_t size, sl_scatte
 sl_status sl_scatter_write(sl_scatter *f, const void *data, size_t n, int64_t at, sl_err *err) SL_USE_RESULT;
 sl_status sl_scatter_close(sl_scatter *f, sl_err *err) SL_USE_RESULT;
 void sl_scatter_abort(sl_scatter *f);
+
+/* A file that grows over several starts of the program, under PATH.part: open says how much is there already. finish: fsync, rename to
+ * PATH; close: keeps the part; each frees f in every case. restart: empties the part. close(NULL) is legal. */
+typedef struct sl_partial sl_partial;
+sl_status sl_partial_open(sl_ctx *ctx, const char *path, sl_partial **out, int64_t *have, sl_err *err) SL_USE_RESULT;
+sl_status sl_partial_write(sl_partial *f, const void *data, size_t n, sl_err *err) SL_USE_RESULT;
+sl_status sl_partial_restart(sl_partial *f, sl_err *err) SL_USE_RESULT;
+const char *sl_partial_path(const sl_partial *f); /* of the part */
+sl_status sl_partial_finish(sl_partial *f, sl_err *err) SL_USE_RESULT;
+void sl_partial_close(sl_partial *f);
 
 /* Fields of a JSON object read from `file`; SL_DATA names file and field when it is missing, of another type or out of range. */
 sl_status sl_json_int(const json_t *obj, const char *file, const char *key, int64_t min, int64_t max, int64_t *out, sl_err *err) SL_USE_RESULT;
@@ -65,6 +78,7 @@ bool sl_path_exists(const char *path);
 bool sl_path_is_dir(const char *path);
 sl_status sl_path_join(char *out, size_t size, const char *a, const char *b, sl_err *err) SL_USE_RESULT;
 sl_status sl_file_sha256(sl_ctx *ctx, const char *path, char hex[65], sl_err *err) SL_USE_RESULT; /* nettle */
+sl_status sl_file_git_blob(sl_ctx *ctx, const char *path, char hex[41], sl_err *err) SL_USE_RESULT; /* git's name of its contents: SHA-1 of "blob SIZE", 0, bytes */
 void sl_sha256_hex(const void *data, size_t n, char hex[65]);
 uint64_t sl_xxh64(const void *data, size_t n);                           /* XXH3-64 */
 
@@ -106,6 +120,8 @@ sl_status sl_npy_read(sl_ctx *ctx, const char *path, sl_tensor *out /* sl_free(d
 sl_status sl_npy_write(sl_ctx *ctx, const char *path, const sl_tensor *t, sl_err *err) SL_USE_RESULT;
 /* The same as a dictionary of one tensor, named "", that borrows from the mapped file where order and alignment allow. */
 sl_status sl_npy_open(sl_ctx *ctx, const char *path, sl_dict *out, sl_err *err) SL_USE_RESULT;
+/* names without .npy; whole or not at all. The same tensors give the same bytes. */
+sl_status sl_npz_write(sl_ctx *ctx, const char *path, int n, const char *const *names, const sl_tensor *tensors, sl_err *err) SL_USE_RESULT;
 sl_status sl_npz_read(sl_ctx *ctx, const char *path, sl_dict *out, sl_err *err) SL_USE_RESULT;
 /* What torch.save wrote (.pt, PyTorch 1.6 or newer): a dictionary of tensors. Containers within it are joined by dots ("ae.b_dec",
  * "groups.0"), numbers become tensors of no dimensions (I64, F64, BOOL), texts and None are left out; views are copied to C order.

@@ -5,20 +5,21 @@
 
 #include <string.h>
 
-static sl_status put_header(sl_atomic *f, const char *descr, const char *shape, sl_err *err)
+/* *n bytes, data at a multiple of 64, the last byte before it a newline. */
+static void header(char head[SL_NPY_HEAD], const char *descr, const char *shape, size_t *size)
 {
-    char head[256] = "\x93NUMPY\x01";
-    int n = snprintf(head + 10, sizeof head - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
-    int total = (10 + n + 1 + 63) / 64 * 64; /* data at a multiple of 64, the last byte before it a newline */
+    memset(head, 0, SL_NPY_HEAD);
+    memcpy(head, "\x93NUMPY\x01", 7);
+    int n = snprintf(head + 10, SL_NPY_HEAD - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
+    int total = (10 + n + 1 + 63) / 64 * 64;
     memset(head + 10 + n, ' ', (size_t)(total - 10 - n));
     head[total - 1] = '\n';
-    head[7] = 0;
     head[8] = (char)((total - 10) & 0xff);
     head[9] = (char)((total - 10) >> 8);
-    return sl_atomic_write(f, head, (size_t)total, err);
+    *size = (size_t)total;
 }
 
-sl_status sl_npy_write(sl_ctx *ctx, const char *path, const sl_tensor *t, sl_err *err)
+sl_status sl__npy_head(const char *path, const sl_tensor *t, char head[SL_NPY_HEAD], size_t *n, sl_err *err)
 {
     const char *descr = sl__npy_descr(t->dtype);
     char shape[100] = "";
@@ -27,10 +28,19 @@ sl_status sl_npy_write(sl_ctx *ctx, const char *path, const sl_tensor *t, sl_err
     for (int i = 0, at = 0; i < t->n_dim; i++)
         at += snprintf(shape + at, sizeof shape - (size_t)at, "%lld%s", (long long)t->dim[i],
                        i + 1 < t->n_dim ? ", " : t->n_dim == 1 ? "," : "");
+    header(head, descr, shape, n);
+    return SL_OK;
+}
+
+sl_status sl_npy_write(sl_ctx *ctx, const char *path, const sl_tensor *t, sl_err *err)
+{
+    char head[SL_NPY_HEAD];
+    size_t n;
+    SL_TRY(sl__npy_head(path, t, head, &n, err));
     sl_atomic *f;
     SL_TRY(sl_atomic_open(ctx, path, &f, err));
     sl_status st;
-    SL_GO(put_header(f, descr, shape, err));
+    SL_GO(sl_atomic_write(f, head, n, err));
     SL_GO(sl_atomic_write(f, t->data, sl_nbytes(t), err));
     return sl_atomic_commit(f, err);
 done:
@@ -120,11 +130,14 @@ static sl_status put_value(sl_atomic *f, const json_t *v, sl_err *err)
 sl_status sl_npy_write_pickled(sl_ctx *ctx, const char *path, const json_t *value, sl_err *err)
 {
     sl_atomic *f;
+    char head[SL_NPY_HEAD];
+    size_t n;
     if (!json_is_object(value))
         return sl_fail(err, SL_ARG, path, "a JSON object", "this value cannot be written as a dictionary");
     SL_TRY(sl_atomic_open(ctx, path, &f, err));
     sl_status st;
-    SL_GO(put_header(f, "|O", "", err));
+    header(head, "|O", "", &n);
+    SL_GO(sl_atomic_write(f, head, n, err));
     SL_GO(put_op(f, "\x80\x02" "cnumpy\narray\n", err)); /* PROTO 2, GLOBAL */
     SL_GO(put_value(f, value, err));
     SL_GO(put_op(f, "\x85R.", err)); /* TUPLE1 REDUCE STOP */
