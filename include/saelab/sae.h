@@ -34,6 +34,9 @@ void sl_sae_free(sl_sae *s); /* NULL is legal */
 typedef struct sl_sae_info {
     char variant[48], hook[96], model[128], dataset[64];
     int64_t d_in, d_out, d_sae;
+    const char *format;     /* of the file that it was loaded from: "saelens", "sparsify", "dictionary_learning", "npz"; "" when made here */
+    const char *row_norm;   /* SAELens's normalize_activations: "none", "constant_norm_rescale" or "layer_norm"; each row by itself */
+    bool center_input;      /* the encoder sees x - b_dec (SAELens: apply_b_dec_to_input) */
     double scale;           /* of the training normalisation; 1 when there was none */
     bool has_mean;          /* the training normalisation subtracted a mean */
     int64_t max_active;     /* most latents that one row can have: for sl_codes_new */
@@ -50,10 +53,27 @@ sl_status sl_sae_weight(const sl_sae *s, const char *name, sl_tensor *out, sl_er
 /* Variant, options, mean and scale are kept beside under metadata.saelab, so that a reload gives the same variant and, bit for bit,
  * the same codes. SL_ARG when its training has not finished. Each file is replaced atomically. */
 sl_status sl_sae_save(sl_sae *s, const char *dir, sl_err *err) SL_USE_RESULT;
-/* Reads ours and SAELens's own (6.x) folders of architecture standard and topk. SL_MISSING: no such file; SL_DATA: not JSON, a truncated
- * file, a key of the wrong kind; SL_SHAPE: names the tensor; SL_NUMERIC: a weight that is not finite; SL_UNAVAILABLE: another architecture
- * or a normalisation that cannot be folded. */
-sl_status sl_sae_load(sl_ctx *ctx, const char *dir, sl_sae **out, sl_err *err) SL_USE_RESULT;
+/* Reads a folder (or the weights in it, or an hf: reference, see sl_ref_path) of SAELens (6.x and before), sparsify (cfg.json +
+ * sae.safetensors), dictionary_learning (ae.pt, config.json) or Gemma Scope (params.npz); docs/FORMATS.md says what of each. What is
+ * ambiguous in a file is warned of through the log and kept: sl_sae_note. SL_MISSING: no such file; SL_DATA: not JSON, a truncated
+ * file, a key of the wrong kind; SL_SHAPE: names the tensor; SL_NUMERIC: a weight that is not finite; SL_UNAVAILABLE: another architecture. */
+sl_status sl_sae_load(sl_ctx *ctx, const char *path, sl_sae **out, sl_err *err) SL_USE_RESULT;
+/* Writes it as "saelens" (as sl_sae_save), "sparsify" or "npz" (Gemma Scope's params.npz: a JumpReLU without b_dec in the encoder, into
+ * whose b_enc it is folded). SL_UNAVAILABLE: the format cannot say what this variant does; SL_ARG: no such format. */
+sl_status sl_sae_convert(sl_sae *s, const char *format, const char *dir, sl_err *err) SL_USE_RESULT;
+/* What had more than one meaning in its file, i from 0; NULL past the end. */
+const char *sl_sae_note(const sl_sae *s, int i);
+
+/* What it makes of the fixed probe x_j = sqrt(2) sin(j + 1), j = 0 .. d_in - 1: the same SAE in another file or another program gives the same
+ * to rounding. dot = sum_i x^_i sqrt(2) sin(i + 1). */
+typedef struct sl_sae_print { int64_t l0; double norm, dot; char text[96]; /* "l0 31, |x^| 12.3457, x.x^ 8.76543" */ } sl_sae_print;
+sl_status sl_sae_fingerprint(sl_sae *s, sl_sae_print *out, sl_err *err) SL_USE_RESULT;
+
+/* Codes of all rows of a store (n_rows known), from its first, as CSR in a safetensors file: indptr I64 [n + 1], idx I32 [nnz], val F32
+ * [nnz], and metadata (n_rows, d_sae, variant, model, hook, data_hash, fingerprint). Streamed and atomic: memory does not grow with
+ * rows. Progress: task "encode", rows. SL_SHAPE: d_in differs; SL_NUMERIC names the row; SL_CANCELLED: nothing is left. */
+typedef struct sl_sae_encoded { int64_t rows, nnz, bytes; double seconds; } sl_sae_encoded;
+sl_status sl_sae_encode_store(sl_sae *s, sl_act_source *acts, const char *path, sl_sae_encoded *out, sl_err *err) SL_USE_RESULT;
 
 /* ---- training ---- */
 
@@ -96,7 +116,8 @@ sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config
  * x (of the target). SL_SHAPE: z is too small; SL_NUMERIC: names the first non-finite row and column; SL_ARG: the training of s has not finished.
  * Not for two threads at once on one SAE. */
 sl_status sl_sae_encode(sl_sae *s, const float *x, int64_t n, sl_codes *z, float *xhat, sl_err *err) SL_USE_RESULT;
-/* x^ [n, d_out] of n rows of codes: W_dec^T z + b_dec, or the variant's own decoder; what a skip connection adds to it from x is not in it. */
+/* x^ [n, d_out] of n rows of codes: W_dec^T z + b_dec, or the variant's own decoder; what a skip connection adds to it from x is not in it.
+ * SL_UNAVAILABLE: rows are normalised one by one (row_norm), so that codes alone do not say x^. */
 sl_status sl_sae_decode(sl_sae *s, const sl_codes *z, int64_t n, float *xhat, sl_err *err) SL_USE_RESULT;
 
 #endif

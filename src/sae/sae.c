@@ -178,6 +178,9 @@ sl_sae_info sl_sae_about(const sl_sae *s)
     memcpy(i.dataset, s->dataset, sizeof i.dataset);
     i.max_active = s->ops->max_active(s->opts, s->d_sae);
     i.l1 = s->ops->l1 ? s->ops->l1(s) : 0;
+    i.format = s->format ? s->format : "";
+    i.row_norm = sl_row_norm_name(s->row_norm);
+    i.center_input = s->center_input;
     return i;
 }
 
@@ -230,6 +233,8 @@ static sl_status encode_chunk(sl_sae *s, const float *x, int64_t row, int64_t n,
                        (long long)(row + bad / s->d_in), (long long)(bad % s->d_in), (double)x[bad]);
     sl_tape_reset(t);
     sl_sae_pass p = { .x = sl_const(t, &rows) };
+    if (s->row_norm)
+        SL_TRY(sl_rows_normalize(t, s->row_norm, &rows, err));
     if (xhat)
         p = sl_sae_forward(t, s, p.x, p.x, NULL);
     else
@@ -243,6 +248,8 @@ static sl_status encode_chunk(sl_sae *s, const float *x, int64_t row, int64_t n,
     if (xhat)
         memcpy(xhat, sl_value(t, p.xhat)->data, (size_t)(n * s->d_out) * sizeof *xhat);
     return SL_OK;
+    if (xhat && !s->ops->d_out) /* SAELens leaves the outputs of transcoders as they are */
+        sl_rows_restore(s->row_norm, x, n, s->d_in, xhat);
 }
 
 /* Rows a chunk: enough to keep the threads busy, few enough to keep dense latents small. */
@@ -298,6 +305,8 @@ sl_status sl_sae_decode(sl_sae *s, const sl_codes *z, int64_t n, float *xhat, sl
     if (n < 0 || n > z->n_rows)
         return sl_fail(err, SL_SHAPE, "codes", "as many rows as are asked for", "%lld rows of codes of %lld", (long long)n, (long long)z->n_rows);
     if (n == 0)
+    if (s->row_norm)
+        return sl_fail(err, SL_UNAVAILABLE, "codes", "sl_sae_encode's xhat", "this SAE normalises each row, so that codes alone do not say x^");
         return SL_OK;
     for (int64_t r = 0, step = chunk_rows(s); s->ops->decode && r < n; r += step)
         SL_TRY(decode_chunk(s, z, r, n - r < step ? n - r : step, xhat + r * s->d_out, err));

@@ -85,7 +85,11 @@ const sl_sae_ops *sl_sae_ops_find(const char *name); /* NULL when there is none 
 
 /* NEW and READY hold weights for raw activations (those of NEW are random); an interrupted training leaves TRAINING. */
 typedef enum sl_sae_state { SL_SAE_NEW, SL_SAE_TRAINING, SL_SAE_READY } sl_sae_state;
-enum { SL_SAE_EXTRA = 8, SL_SAE_SCALARS = 32 };
+enum { SL_SAE_EXTRA = 8, SL_SAE_SCALARS = 32, SL_SAE_NOTES = 6 };
+
+/* What SAELens does to each row before encoding it, and undoes on its reconstruction (sae_lens/saes/sae.py, normalize_activations). */
+typedef enum sl_rows_norm { SL_ROWS_AS_THEY_ARE, SL_ROWS_RESCALED /* x sqrt(d_in) / |x| */, SL_ROWS_STANDARD /* (x - mean x) / (std x + 1e-5) */ } sl_rows_norm;
+typedef struct sl_sae_notes { int n; char text[SL_SAE_NOTES][200]; } sl_sae_notes; /* what has more than one meaning in the file that it was loaded from */
 
 struct sl_sae {
     sl_ctx *ctx;
@@ -104,6 +108,9 @@ struct sl_sae {
     char hook[96], model[128], dataset[64];
     float *mean;                /* [d_in] of the training normalisation, or NULL */
     double scale;
+    sl_rows_norm row_norm;
+    const char *format;         /* of the file that it was loaded from; NULL: made here */
+    sl_sae_notes notes;
 };
 
 /* As sl_sae_new, also in f64 (for the gradient checker); not trainable: weights 0, to be filled, and no room for moments. */
@@ -122,6 +129,11 @@ sl_sae_pass sl_sae_forward(sl_tape *t, const sl_sae *s, sl_var x, sl_var y, cons
 /* Hands out the latents of a batch as CSR, in parts of consecutive rows; row_ptr of a part starts at 0. */
 typedef void (*sl_latents_fn)(void *user, int64_t first_row, const sl_csr *part);
 void sl_latents_visit(sl_tape *t, sl_latents z, sl_latents_fn visit, void *user);
+
+/* rows->data [n, d] becomes the normalised rows, in scratch of the tape. restore: undoes it on xhat [n, d], from the raw rows x. */
+sl_status sl_rows_normalize(sl_tape *t, sl_rows_norm kind, sl_tensor *rows, sl_err *err) SL_USE_RESULT;
+void sl_rows_restore(sl_rows_norm kind, const float *x, int64_t n, int64_t d, float *xhat);
+const char *sl_row_norm_name(sl_rows_norm kind); /* as SAELens's cfg.json has it */
 
 /* ---- shared by variants ---- */
 
