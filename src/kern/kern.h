@@ -26,6 +26,26 @@ typedef struct sl_csr {
     void *val;        /* [capacity] of the table's dtype */
 } sl_csr;
 
+/* A code in feature-major order: feature f owns places ptr[f] .. ptr[f+1]-1, rows ascending. */
+typedef struct sl_csc {
+    int64_t n_cols;
+    int64_t *ptr;          /* [n_cols + 1] */
+    int32_t *entry, *row;  /* [capacity of the code] index into the arrays of the sl_csr; its row */
+} sl_csc;
+
+/* A part of a dictionary's gradient that is never made whole: row f is the sum over f's places of coef[entry] * rows[row]. */
+typedef struct sl_term { const sl_csc *at; sl_tensor coef, rows; } sl_term;
+
+/* A dictionary W [F, d] before an optimizer's step: its gradient is grad (or NULL: 0) and the terms together. */
+typedef struct sl_sweep {
+    sl_tensor *W, *m, *v;
+    const sl_tensor *grad;
+    const sl_term *term;
+    int n_terms;
+    bool project;   /* each row of the gradient loses its part along the row of W */
+    bool normalize; /* rows of W end with norm 1; a zero row stays */
+} sl_sweep;
+
 /* A random stream of a mask: element e of the tensor is kept when its 16-bit lane of
  * philox(key; block = e / 8) is >= p * 65536. Lane e%8 is half e%2 of word (e%8)/2. */
 typedef struct sl_mask_key {
@@ -130,9 +150,11 @@ struct sl_kern {
     void (*sparse_decode)(const sl_kern *k, const sl_csr *z, const sl_tensor *W /* [F, D] */, const sl_tensor *bias /* [D] or NULL */, sl_tensor *y /* [B, D] */);
     /* dval[i] (+)= dy[row] . W[idx[i]] */
     void (*sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *dy, double beta, sl_tensor *dval);
-    /* dW[f] += sum over entries i of feature f of coef[i] * rows[row(i)];  db[f] += sum coef[i] (db may be NULL). The code is
-     * transposed to feature-major order first; one thread owns a feature. coef: z->val or gradients of the values. */
-    void (*dict_grad)(const sl_kern *k, const sl_csr *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db);
+    void (*csr_transpose)(const sl_kern *k, const sl_csr *z, sl_csc *t); /* the caller's arrays; entries of z fit in int32 */
+    /* dW[f] += sum over places p of feature f of coef[entry] * rows[row];  db[f] += sum coef[entry]. dW, db: each may be NULL. One thread
+     * owns a feature. coef: values of the code or their gradients. */
+    void (*dict_grad)(const sl_kern *k, const sl_csc *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db);
+    void (*mix_rows)(const sl_kern *k, double s, const sl_tensor *c /* [F] */, const sl_tensor *W, sl_tensor *y /* [d] */); /* y += s sum_f c_f W_f */
 
     /* ---- dense latents: pre-activations a, codes z [B, F]; thresholds and weights of features [F]. K(u) = 1[|u| < 1/2] ---- */
     /* z = a where a > theta and a > 0, else 0. back, straight-through with a window eps > 0 (Rajamanoharan et al. 2024, arXiv 2407.14435,
@@ -157,6 +179,10 @@ struct sl_kern {
 
     /* ---- optimizers and constraints ---- */
     void (*adam)(const sl_kern *k, const sl_adam *a, sl_tensor *w, const sl_tensor *g, sl_tensor *m, sl_tensor *v);
+    /* A dictionary's step in two passes, rows of the gradient made twice and kept by nobody: their squared norm, projected, in a fixed order
+     * (not finite where a gradient is not); then Adam on every row, and normalisation. */
+    double (*sweep_sq)(const sl_kern *k, const sl_sweep *s);
+    void (*sweep_adam)(const sl_kern *k, const sl_sweep *s, const sl_adam *a);
     void (*row_norms)(const sl_kern *k, const sl_tensor *W, sl_tensor *norm);            /* [F, D] -> [F] */
     void (*row_norms_back)(const sl_kern *k, const sl_tensor *W, const sl_tensor *norm, const sl_tensor *dnorm, sl_tensor *dW); /* dW_f += dnorm_f w_f / norm_f; a zero row adds 0 */
     void (*row_normalize)(const sl_kern *k, sl_tensor *W);                                /* rows to norm 1; a zero row stays */

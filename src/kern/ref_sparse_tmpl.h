@@ -194,17 +194,10 @@ static void sparse_dval(const sl_kern *k, const sl_csr *z, const sl_tensor *W, c
         }
 }
 
-/* The code in feature-major order: feature f owns places ptr[f] .. ptr[f+1]-1, rows ascending. */
-typedef struct transposed { int64_t *ptr; int32_t *entry, *row; } transposed;
-
-static bool transpose_code(const sl_kern *k, const sl_csr *z, transposed *t)
+static void csr_transpose(const sl_kern *k, const sl_csr *z, sl_csc *t)
 {
-    t->ptr = sl_kern_scratch(k, SL_SCRATCH_PTR, (size_t)(z->n_cols + 1) * sizeof *t->ptr);
-    t->entry = sl_kern_scratch(k, SL_SCRATCH_ENTRY, (size_t)z->capacity * sizeof *t->entry);
-    t->row = sl_kern_scratch(k, SL_SCRATCH_ENTRY_ROW, (size_t)z->capacity * sizeof *t->row);
-    if (!t->ptr || !t->entry || !t->row)
-        return false;
-    assert(z->capacity <= INT32_MAX);
+    (void)k;
+    assert(z->n_cols == t->n_cols && z->row_ptr[z->n_rows] <= INT32_MAX);
     memset(t->ptr, 0, (size_t)(z->n_cols + 1) * sizeof *t->ptr);
     for (int64_t e = 0; e < z->row_ptr[z->n_rows]; e++)
         t->ptr[z->idx[e] + 1]++;
@@ -219,10 +212,9 @@ static bool transpose_code(const sl_kern *k, const sl_csr *z, transposed *t)
     for (int64_t f = z->n_cols; f > 0; f--) /* filling moved each start to its end */
         t->ptr[f] = t->ptr[f - 1];
     t->ptr[0] = 0;
-    return true;
 }
 
-static void dict_grad_row(const transposed *t, int64_t f, const REAL *coef, const REAL *rows, int64_t d, REAL *dW)
+static void dict_grad_row(const sl_csc *t, int64_t f, const REAL *coef, const REAL *rows, int64_t d, REAL *g)
 {
     for (int64_t j0 = 0; j0 < d; j0 += TILE) {
         double acc[TILE] = { 0 };
@@ -231,30 +223,43 @@ static void dict_grad_row(const transposed *t, int64_t f, const REAL *coef, cons
             for (int64_t j = 0; j < n; j++)
                 acc[j] += (double)coef[t->entry[p]] * (double)rows[t->row[p] * d + j0 + j];
         for (int64_t j = 0; j < n; j++)
-            dW[f * d + j0 + j] += (REAL)acc[j];
+            g[j0 + j] += (REAL)acc[j];
     }
 }
 
-static void dict_grad(const sl_kern *k, const sl_csr *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db)
+static void dict_grad(const sl_kern *k, const sl_csc *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db)
 {
     const REAL *c = real(coef), *x = real(rows);
-    REAL *g = real(dW), *gb = db ? real(db) : NULL;
-    int64_t d = sl_cols(dW);
-    transposed t;
-    assert(sl_rows(dW) == z->n_cols && sl_rows(rows) == z->n_rows && sl_cols(rows) == d);
-    assert(sl_numel(coef) >= z->row_ptr[z->n_rows]);
-    if (!transpose_code(k, z, &t))
-        return;
+    REAL *g = dW ? real(dW) : NULL, *gb = db ? real(db) : NULL;
+    int64_t d = sl_cols(rows);
+    assert(!dW || (sl_rows(dW) == z->n_cols && sl_cols(dW) == d));
+    assert(sl_numel(coef) >= z->ptr[z->n_cols]);
     /* features fire unequally often; each has one owner, whoever it is */
-    #pragma omp parallel for num_threads(sl_team(k, z->row_ptr[z->n_rows] * d)) schedule(dynamic, 16)
+    #pragma omp parallel for num_threads(sl_team(k, z->ptr[z->n_cols] * d)) schedule(dynamic, 16)
     for (int64_t f = 0; f < z->n_cols; f++) {
         double s = 0;
-        if (t.ptr[f] == t.ptr[f + 1])
+        if (z->ptr[f] == z->ptr[f + 1])
             continue;
-        dict_grad_row(&t, f, c, x, d, g);
-        for (int64_t p = t.ptr[f]; p < t.ptr[f + 1]; p++)
-            s += (double)c[t.entry[p]];
+        if (g)
+            dict_grad_row(z, f, c, x, d, g + f * d);
+        for (int64_t p = z->ptr[f]; p < z->ptr[f + 1]; p++)
+            s += (double)c[z->entry[p]];
         if (gb)
             gb[f] += (REAL)s;
+    }
+}
+
+static void mix_rows(const sl_kern *k, double s, const sl_tensor *c, const sl_tensor *W, sl_tensor *y)
+{
+    const REAL *coef = real(c), *w = real(W);
+    REAL *o = real(y);
+    int64_t F = sl_rows(W), d = sl_cols(W);
+    assert(sl_numel(c) == F && sl_numel(y) == d);
+    #pragma omp parallel for num_threads(sl_team(k, F * d)) schedule(static)
+    for (int64_t j = 0; j < d; j++) {
+        double sum = 0;
+        for (int64_t f = 0; f < F; f++)
+            sum += (double)coef[f] * (double)w[f * d + j];
+        o[j] += (REAL)(s * sum);
     }
 }

@@ -17,6 +17,7 @@ static void fill_table(sl_kern *k)
     k->csr_from_dense = csr_from_dense, k->csr_to_dense = csr_to_dense;
     k->csr_keep_largest = csr_keep_largest, k->csr_slice = csr_slice, k->csr_add = csr_add, k->csr_pick = csr_pick;
     k->sparse_decode = sparse_decode, k->sparse_dval = sparse_dval, k->dict_grad = dict_grad;
+    k->csr_transpose = csr_transpose, k->mix_rows = mix_rows, k->sweep_sq = sweep_sq, k->sweep_adam = sweep_adam;
     k->jump = jump, k->jump_back = jump_back, k->jump_near = jump_near, k->count = count, k->count_back = count_back, k->count_near = count_near;
     k->hinge = hinge, k->hinge_back = hinge_back, k->gate = gate, k->gate_back = gate_back, k->penalty = penalty, k->penalty_back = penalty_back;
     k->adam = adam, k->row_norms = row_norms, k->row_norms_back = row_norms_back;

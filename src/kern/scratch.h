@@ -10,9 +10,9 @@ enum { SL_KERN_N_SCRATCH = 24, SL_KERN_N_LAYER = 4 };
 /* Names of the buffers. A slot may use several; two slots may share one, since nothing survives a call. */
 enum {
     SL_SCRATCH_ROWS,      /* per-thread rows: attention scores, pre-activations */
-    SL_SCRATCH_PTR,       /* transposed code: [n_cols + 1] offsets */
-    SL_SCRATCH_ENTRY,     /* transposed code: [capacity] entries */
-    SL_SCRATCH_ENTRY_ROW, /* transposed code: [capacity] rows */
+    SL_SCRATCH_PTR,       /* encode: the candidates, */
+    SL_SCRATCH_ENTRY,     /* those that a row proposes */
+    SL_SCRATCH_ENTRY_ROW, /* and what is known of their values */
     SL_SCRATCH_SIMD,      /* this and the next 7: the simd layer's */
     SL_SCRATCH_ONEDNN = SL_SCRATCH_SIMD + 8 /* this and the next 7: the onednn layer's */
 };

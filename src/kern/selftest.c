@@ -15,7 +15,8 @@ typedef struct lab {
     float out[ROOM], aux[ROOM];      /* a probe's result, and what it needs besides */
     float ref[ROOM];
     int64_t row_ptr[M + 1];
-    int32_t idx[M * N];
+    int32_t idx[M * N], entry[M * N], row[M * N];
+    int64_t ptr[N + 1];
 } lab;
 
 static sl_tensor f32(float *p, int64_t a, int64_t b) { return sl_tensor_of(SL_F32, p, 2, a, b); }
@@ -74,7 +75,9 @@ static int64_t probe_sparse(const sl_kern *k, lab *l)
     k->encode_topk(k, &x, &W, &b, NULL, ACTIVE, &z);
     sl_tensor val = vec(l->aux, z.row_ptr[M]);
     k->sparse_decode(k, &z, &W, NULL, &y);
-    k->dict_grad(k, &z, &val, &x, &dW, NULL);
+    sl_csc t = { N, l->ptr, l->entry, l->row };
+    k->csr_transpose(k, &z, &t);
+    k->dict_grad(k, &t, &val, &x, &dW, NULL);
     return (M + N) * K;
 }
 

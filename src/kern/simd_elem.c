@@ -1,6 +1,7 @@
 /* Activations, dropout and Adam. Work is cut into chunks of whole vectors, so that only the end of a tensor has a tail, and that
  * goes through the same arithmetic. */
 #include "kern/simd.h"
+#include "kern/simd_adam.h"
 #include "kern/simd_math.h"
 #include "kern/simd_philox.h"
 
@@ -72,24 +73,14 @@ void SL_V(sl_simd_dropout)(const sl_kern *k, const sl_mask_key *key, const sl_te
     }
 }
 
-/* The arithmetic of ref, operation by operation: the same bits. */
 void SL_V(sl_simd_adam)(const sl_kern *k, const sl_adam *a, sl_tensor *w, const sl_tensor *g, sl_tensor *m, sl_tensor *v)
 {
     float *pw = w->data, *pm = m->data, *pv = v->data;
     const float *pg = g->data;
     int64_t n = sl_numel(w);
-    assert(sl_numel(g) == n && sl_numel(m) == n && sl_numel(v) == n && a->step >= 1);
-    vf decay = vf_set((float)(1 - a->lr * a->decay)), b1 = vf_set((float)a->beta1), b2 = vf_set((float)a->beta2);
-    vf c1 = vf_set((float)(1 - a->beta1)), c2 = vf_set((float)(1 - a->beta2)), eps = vf_set((float)a->eps), scale = vf_set((float)a->grad_scale);
-    vf rate = vf_set((float)(a->lr / (1 - pow(a->beta1, (double)a->step))));
-    vf root = vf_set((float)sqrt(1 - pow(a->beta2, (double)a->step)));
+    vf_adam numbers = vf_adam_of(a);
+    assert(sl_numel(g) == n && sl_numel(m) == n && sl_numel(v) == n);
     #pragma omp parallel for num_threads(sl_team(k, n)) schedule(static)
     for (int64_t c = 0; c < n; c += CHUNK)
-        for (int64_t i = c; i < sl_min64(n, c + CHUNK); i += VW) {
-            vf grad = vf_get(pg + i, n - i) * scale;
-            vf mi = b1 * vf_get(pm + i, n - i) + c1 * grad, vi2 = b2 * vf_get(pv + i, n - i) + c2 * grad * grad;
-            vf_put(pm + i, mi, n - i);
-            vf_put(pv + i, vi2, n - i);
-            vf_put(pw + i, vf_get(pw + i, n - i) * decay - rate * mi / (vf_sqrt(vi2) / root + eps), n - i);
-        }
+        vf_adam_step(&numbers, sl_min64(CHUNK, n - c), pg + c, pw + c, pm + c, pv + c);
 }

@@ -1,60 +1,16 @@
 /* Reductions to one number, and constraints on the rows of a dictionary. All are bound by memory, so sums are kept in double:
  * vectors of VD, four partial sums, then a fixed tree. */
+#include "kern/simd_double.h"
 #include "kern/simd_sparse.h"
 
 #include <assert.h>
 #include <math.h>
 
-#ifdef __AVX512F__
-enum { VD = 8 };
-typedef __m512d vd;
-static inline vd vd_of(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-static inline vd vd_set(double a) { return _mm512_set1_pd(a); }
-static inline void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a); }
-static inline void vd_put(float *p, vd a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
-#else
-enum { VD = 4 };
-typedef __m256d vd;
-static inline vd vd_of(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
-static inline vd vd_set(double a) { return _mm256_set1_pd(a); }
-static inline void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a); }
-static inline void vd_put(float *p, vd a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a)); }
-#endif
-
-static double vd_sum(vd a)
-{
-    double s[VD];
-    vd_store(s, a);
-    for (int half = VD / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++)
-            s[j] += s[j + half];
-    return s[0];
-}
-
 /* ---- reductions: chunks of a size that depends on n alone, then the chunks in order ---- */
 
 typedef double (*term_fn)(const float *a, const float *b, int64_t n);
 
-#define TERMS(name, vector, scalar)                                          \
-    static double name(const float *a, const float *b, int64_t n)            \
-    {                                                                        \
-        vd s[4] = { vd_set(0), vd_set(0), vd_set(0), vd_set(0) };            \
-        double rest = 0;                                                     \
-        int64_t i = 0;                                                       \
-        (void)b;                                                             \
-        for (; i + 4 * VD <= n; i += 4 * VD)                                 \
-            for (int j = 0; j < 4; j++) {                                    \
-                const float *p = a + i + j * VD, *q = b + i + j * VD;        \
-                (void)q;                                                     \
-                s[j] += vector;                                              \
-            }                                                                \
-        for (; i < n; i++)                                                   \
-            rest += scalar;                                                  \
-        return vd_sum((s[0] + s[1]) + (s[2] + s[3])) + rest;                 \
-    }
-
 TERMS(terms_sum, vd_of(p), (double)a[i])
-TERMS(terms_dot, vd_of(p) * vd_of(q), (double)a[i] * (double)b[i])
 TERMS(terms_sq_dist, (vd_of(p) - vd_of(q)) * (vd_of(p) - vd_of(q)), ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]))
 
 static double reduce(const sl_kern *k, term_fn terms, const sl_tensor *x, const sl_tensor *y)
@@ -72,8 +28,8 @@ static double reduce(const sl_kern *k, term_fn terms, const sl_tensor *x, const 
 }
 
 double SL_V(sl_simd_sum)(const sl_kern *k, const sl_tensor *x) { return reduce(k, terms_sum, x, x); }
-double SL_V(sl_simd_sum_sq)(const sl_kern *k, const sl_tensor *x) { return reduce(k, terms_dot, x, x); }
-double SL_V(sl_simd_dot)(const sl_kern *k, const sl_tensor *a, const sl_tensor *b) { return reduce(k, terms_dot, a, b); }
+double SL_V(sl_simd_sum_sq)(const sl_kern *k, const sl_tensor *x) { return reduce(k, vd_dot, x, x); }
+double SL_V(sl_simd_dot)(const sl_kern *k, const sl_tensor *a, const sl_tensor *b) { return reduce(k, vd_dot, a, b); }
 double SL_V(sl_simd_sq_dist)(const sl_kern *k, const sl_tensor *a, const sl_tensor *b) { return reduce(k, terms_sq_dist, a, b); }
 
 /* First element that is not finite, or n: whole vectors are looked at, then the one that has it. */
@@ -103,8 +59,6 @@ int64_t SL_V(sl_simd_not_finite)(const sl_kern *k, const sl_tensor *x)
 
 /* ---- rows ---- */
 
-static double length_of(const float *row, int64_t d) { return sqrt(terms_dot(row, row, d)); }
-
 void SL_V(sl_simd_row_norms)(const sl_kern *k, const sl_tensor *W, sl_tensor *norms)
 {
     const float *w = W->data;
@@ -113,7 +67,7 @@ void SL_V(sl_simd_row_norms)(const sl_kern *k, const sl_tensor *W, sl_tensor *no
     assert(sl_numel(norms) == rows);
     #pragma omp parallel for num_threads(sl_team(k, rows * d)) schedule(static)
     for (int64_t i = 0; i < rows; i++)
-        out[i] = (float)length_of(w + i * d, d);
+        out[i] = (float)vd_length(w + i * d, d);
 }
 
 void SL_V(sl_simd_row_norms_back)(const sl_kern *k, const sl_tensor *W, const sl_tensor *norms, const sl_tensor *dnorm, sl_tensor *dW)
@@ -139,17 +93,8 @@ void SL_V(sl_simd_row_normalize)(const sl_kern *k, sl_tensor *W)
     float *w = W->data;
     int64_t rows = sl_rows(W), d = sl_cols(W);
     #pragma omp parallel for num_threads(sl_team(k, rows * d)) schedule(static)
-    for (int64_t r = 0; r < rows; r++) {
-        float *row = w + r * d;
-        double length = length_of(row, d);
-        int64_t i = 0;
-        if (!(length > 0))
-            continue;
-        for (; i + VD <= d; i += VD)
-            vd_put(row + i, vd_of(row + i) / vd_set(length));
-        for (; i < d; i++)
-            row[i] = (float)((double)row[i] / length);
-    }
+    for (int64_t r = 0; r < rows; r++)
+        vd_normalize(w + r * d, d);
 }
 
 void SL_V(sl_simd_row_project)(const sl_kern *k, const sl_tensor *W, sl_tensor *dW)
@@ -159,16 +104,6 @@ void SL_V(sl_simd_row_project)(const sl_kern *k, const sl_tensor *W, sl_tensor *
     int64_t rows = sl_rows(W), d = sl_cols(W);
     assert(sl_numel(dW) == rows * d);
     #pragma omp parallel for num_threads(sl_team(k, rows * d)) schedule(static)
-    for (int64_t r = 0; r < rows; r++) {
-        const float *wr = w + r * d;
-        float *gr = g + r * d;
-        double sq = terms_dot(wr, wr, d), share = sq > 0 ? terms_dot(gr, wr, d) / sq : 0;
-        int64_t i = 0;
-        if (share == 0)
-            continue;
-        for (; i + VD <= d; i += VD)
-            vd_put(gr + i, vd_of(gr + i) - vd_set(share) * vd_of(wr + i));
-        for (; i < d; i++)
-            gr[i] = (float)((double)gr[i] - share * (double)wr[i]);
-    }
+    for (int64_t r = 0; r < rows; r++)
+        vd_project(w + r * d, g + r * d, d);
 }

@@ -111,55 +111,37 @@ void SL_V(sl_simd_sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tenso
         }
 }
 
-/* The code in feature-major order: feature f owns places ptr[f] .. ptr[f+1]-1 of row and coef, rows ascending. */
-typedef struct transposed { int64_t *ptr; int32_t *row; float *coef; } transposed;
-
-static bool transpose_code(const sl_kern *k, const sl_csr *z, const float *coef, transposed *t)
+/* g [d] += the sum over the places of feature f. Coefficients are brought together first, so many at a time. */
+void SL_V(sl_simd_add_places)(const sl_csc *z, int64_t f, const float *coef, const float *rows, int64_t d, float *g)
 {
-    int64_t n = z->row_ptr[z->n_rows];
-    t->ptr = sl_kern_scratch(k, SL_SCRATCH_PTR, (size_t)(z->n_cols + 1) * sizeof *t->ptr);
-    t->row = sl_kern_scratch(k, SL_SCRATCH_ENTRY, (size_t)z->capacity * sizeof *t->row);
-    t->coef = sl_kern_scratch(k, SL_SCRATCH_ENTRY_ROW, (size_t)z->capacity * sizeof *t->coef);
-    if (!t->ptr || !t->row || !t->coef)
-        return false;
-    memset(t->ptr, 0, (size_t)(z->n_cols + 1) * sizeof *t->ptr);
-    for (int64_t e = 0; e < n; e++)
-        t->ptr[z->idx[e] + 1]++;
-    for (int64_t f = 0; f < z->n_cols; f++)
-        t->ptr[f + 1] += t->ptr[f];
-    for (int64_t r = 0; r < z->n_rows; r++)
-        for (int64_t e = z->row_ptr[r]; e < z->row_ptr[r + 1]; e++) {
-            int64_t place = t->ptr[z->idx[e]]++;
-            t->row[place] = (int32_t)r;
-            t->coef[place] = coef[e];
-        }
-    for (int64_t f = z->n_cols; f > 0; f--) /* filling moved each start to its end */
-        t->ptr[f] = t->ptr[f - 1];
-    t->ptr[0] = 0;
-    return true;
+    float c[256];
+    for (int64_t p = z->ptr[f], end = z->ptr[f + 1]; p < end; p += 256) {
+        int64_t n = sl_min64(256, end - p);
+        for (int64_t i = 0; i < n; i++)
+            c[i] = coef[z->entry[p + i]];
+        gather some = { rows, c, z->row + p, d, n };
+        add_rows(&some, 0, n, g);
+    }
 }
 
-void SL_V(sl_simd_dict_grad)(const sl_kern *k, const sl_csr *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db)
+void SL_V(sl_simd_dict_grad)(const sl_kern *k, const sl_csc *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db)
 {
-    float *out = dW->data, *bias = db ? db->data : NULL;
-    int64_t d = sl_cols(dW), all = z->row_ptr[z->n_rows];
-    transposed t;
-    assert(sl_rows(dW) == z->n_cols && sl_rows(rows) == z->n_rows && sl_cols(rows) == d && sl_numel(coef) >= all);
-    if (!transpose_code(k, z, coef->data, &t))
-        return;
-    gather g = { rows->data, t.coef, t.row, d, all };
+    const float *c = coef->data;
+    float *out = dW ? dW->data : NULL, *bias = db ? db->data : NULL;
+    int64_t d = sl_cols(rows), all = z->ptr[z->n_cols];
+    assert((!dW || (sl_rows(dW) == z->n_cols && sl_cols(dW) == d)) && sl_numel(coef) >= all);
     /* features fire unequally often; each has one owner, whoever it is */
     #pragma omp parallel for num_threads(sl_team(k, all * d)) schedule(dynamic, 16)
     for (int64_t f = 0; f < z->n_cols; f++) {
-        if (t.ptr[f] == t.ptr[f + 1])
+        if (z->ptr[f] == z->ptr[f + 1])
             continue;
-        add_rows(&g, t.ptr[f], t.ptr[f + 1], out + f * d);
-        if (!bias)
-            continue;
+        if (out)
+            SL_V(sl_simd_add_places)(z, f, c, rows->data, d, out + f * d);
         double s = 0;
-        for (int64_t p = t.ptr[f]; p < t.ptr[f + 1]; p++)
-            s += (double)t.coef[p];
-        bias[f] += (float)s;
+        for (int64_t p = z->ptr[f]; p < z->ptr[f + 1]; p++)
+            s += (double)c[z->entry[p]];
+        if (bias)
+            bias[f] += (float)s;
     }
 }
 

@@ -38,7 +38,12 @@ void SL_V(sl_simd_encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tens
 void SL_V(sl_simd_csr_from_dense)(const sl_kern *k, const sl_tensor *dense, sl_csr *z);
 void SL_V(sl_simd_sparse_decode)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *bias, sl_tensor *y);
 void SL_V(sl_simd_sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *dy, double beta, sl_tensor *dval);
-void SL_V(sl_simd_dict_grad)(const sl_kern *k, const sl_csr *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db);
+void SL_V(sl_simd_add_places)(const sl_csc *z, int64_t f, const float *coef, const float *rows, int64_t d, float *g);
+void SL_V(sl_simd_dict_grad)(const sl_kern *k, const sl_csc *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db);
+
+void SL_V(sl_simd_mix_rows)(const sl_kern *k, double s, const sl_tensor *c, const sl_tensor *W, sl_tensor *y);
+double SL_V(sl_simd_sweep_sq)(const sl_kern *k, const sl_sweep *s);
+void SL_V(sl_simd_sweep_adam)(const sl_kern *k, const sl_sweep *s, const sl_adam *a);
 
 double SL_V(sl_simd_sum)(const sl_kern *k, const sl_tensor *x);
 double SL_V(sl_simd_sum_sq)(const sl_kern *k, const sl_tensor *x);

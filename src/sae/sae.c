@@ -60,12 +60,13 @@ static sl_status set_d_out(sl_sae *s, sl_err *err)
 
 static sl_status make_weights(sl_sae *s, sl_dtype dtype, bool trainable, sl_err *err)
 {
+    unsigned terms = trainable ? SL_PARAM_TERMS : 0;
     SL_TRY(sl_params_new(s->ctx, dtype, &s->params, err));
     if (!s->ops->no_encoder) {
-        s->W_enc = sl_params_add(s->params, 0, "W_enc", 2, s->d_sae, s->d_in);
+        s->W_enc = sl_params_add(s->params, terms, "W_enc", 2, s->d_sae, s->d_in);
         s->b_enc = sl_params_add(s->params, 0, "b_enc", 1, s->d_sae);
     }
-    s->W_dec = sl_params_add(s->params, s->ops->unit_decoder(s->opts) ? SL_PARAM_UNIT_ROWS : 0, "W_dec", 2, s->d_sae, s->d_out);
+    s->W_dec = sl_params_add(s->params, terms | (s->ops->unit_decoder(s->opts) ? SL_PARAM_UNIT_ROWS : 0), "W_dec", 2, s->d_sae, s->d_out);
     s->b_dec = sl_params_add(s->params, 0, "b_dec", 1, s->d_out);
     if (s->ops->declare)
         s->ops->declare(s);

@@ -1,6 +1,7 @@
 /* Gradients of variables: buffers of a pool, handed back after their node's backward, shared where an operator passes its own
  * gradient on, and copied only when a shared one is about to be written. Gradients of parameters live in the parameter. */
 #include "tape/node.h"
+#include "tape/params.h"
 
 #include <assert.h>
 
@@ -110,8 +111,10 @@ sl_tensor *sl_din(sl_tape *t, sl_node *n, int i, double *beta)
     *beta = 1;
     if (!x)
         return NULL;
+    if (x->param && !sl_param_need_grad(x->param))
+        sl_tape_fail(t, SL_MEM, x->param->name, "no memory for its gradient");
     if (x->param)
-        return &x->param->grad;
+        return t->status == SL_OK ? &x->param->grad : NULL;
     if (x->gbuf)
         return own_grad(t, x) ? &x->grad : NULL;
     *beta = 0;

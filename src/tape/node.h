@@ -45,6 +45,7 @@ typedef struct sl_node {
     sl_tensor grad;
     sl_tensor kept[SL_NODE_KEPT]; /* what the forward keeps for the backward */
     sl_csr *csr;                 /* of a sparse code; csr->val is out.data */
+    sl_csc *csc;                 /* the same in feature-major order, made when first needed */
 } sl_node;
 
 typedef struct sl_example sl_example;

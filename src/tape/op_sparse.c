@@ -6,6 +6,7 @@
  * The variable of a code is the array of its values, [capacity]; entries beyond the last row are 0. The selection itself has
  * no gradient; in gradient checks it is frozen: taken from the same node of another tape. */
 #include "tape/node.h"
+#include "tape/params.h"
 
 /* ---- encode_topk, encode_topk_among: args.i = k, args.data = features that are no candidates ---- */
 
@@ -67,31 +68,78 @@ static void encode_forward(sl_tape *t, sl_node *n)
     sl_code_clear_tail(t, n);
 }
 
-/* dW_enc and db_enc come from one kernel call that always makes dW_enc: where only db_enc is wanted, into a temporary. */
-static void encode_param_grads(sl_tape *t, sl_node *n, const sl_csr *dz)
+/* The code of node n in feature-major order; NULL after making the tape fail. */
+static const sl_csc *feature_major(sl_tape *t, sl_node *n)
+{
+    if (n->csc)
+        return n->csc;
+    sl_csc *c = sl_tape_bytes(t, sizeof *c);
+    size_t capacity = (size_t)n->csr->row_ptr[n->csr->n_rows] * sizeof(int32_t);
+    if (!c)
+        return NULL;
+    *c = (sl_csc){ n->csr->n_cols, sl_tape_bytes(t, (size_t)(n->csr->n_cols + 1) * sizeof *c->ptr), sl_tape_bytes(t, capacity), sl_tape_bytes(t, capacity) };
+    if (!c->ptr || !c->entry || !c->row)
+        return NULL;
+    t->kern->csr_transpose(t->kern, n->csr, c);
+    n->csc = c;
+    return c;
+}
+
+/* Adds the gradient of the dictionary that is input i of n. A parameter may keep it as a term: then n's own gradient, which is coef or
+ * rows, stays until reset. */
+static void add_dict_grad(sl_tape *t, sl_node *n, int i, const sl_csc *at, const sl_tensor *coef, const sl_tensor *rows)
+{
+    if (!sl_wants(t, n, i))
+        return;
+    sl_param *p = sl_node_at(t, n->in[i])->param;
+    if (p && sl_param_add_term(p, at, coef, rows)) {
+        n->gbuf->refs++;
+        return;
+    }
+    sl_tensor *dW = sl_din_add(t, n, i);
+    if (dW)
+        t->kern->dict_grad(t->kern, at, coef, rows, dW, NULL);
+}
+
+/* Where x is x0 + s r, r [d_in], and only r has a gradient, no row of dx is needed: dr += s sum_rows dx = s sum_f (sum of f's dz) W_f. */
+static bool is_shifted(const sl_tape *t, const sl_node *x)
+{
+    return (x->op == &sl_op_sub_row || x->op == &sl_op_add_row) && !sl_wants(t, x, 0) && sl_wants(t, x, 1);
+}
+
+static void shift_backward(sl_tape *t, sl_node *n, const sl_csc *at, sl_node *x)
 {
     const sl_kern *k = t->kern;
-    const sl_tensor *x = sl_in(t, n, 0);
-    sl_tensor *dW = sl_din_add(t, n, 1), *db = sl_din_add(t, n, 2);
-    sl_temp tmp;
-    if (dW) {
-        k->dict_grad(k, dz, &n->grad, x, dW, db);
-    } else if (db && sl_temp_get(t, sl_in(t, n, 1), &tmp)) {
-        k->fill(k, 0, &tmp.x);
-        k->dict_grad(k, dz, &n->grad, x, &tmp.x, db);
-        sl_temp_done(t, &tmp);
-    }
+    sl_temp sums;
+    sl_tensor *dr = sl_din_add(t, x, 1);
+    if (!dr || !sl_temp_get(t, sl_in(t, n, 2), &sums))
+        return;
+    k->fill(k, 0, &sums.x);
+    k->dict_grad(k, at, &n->grad, sl_in(t, n, 0), NULL, &sums.x);
+    k->mix_rows(k, x->args.f, &sums.x, sl_in(t, n, 1), dr);
+    sl_temp_done(t, &sums);
 }
 
 void sl_encode_backward(sl_tape *t, sl_node *n)
 {
     const sl_kern *k = t->kern;
     const sl_tensor *W = sl_in(t, n, 1);
+    const sl_csc *at = feature_major(t, n);
     sl_csr dz = *n->csr; /* the same entries with the gradients as values */
     double beta;
     sl_temp tmp;
+    if (!at)
+        return;
     dz.val = n->grad.data;
-    encode_param_grads(t, n, &dz);
+    add_dict_grad(t, n, 1, at, &n->grad, sl_in(t, n, 0));
+    sl_tensor *db = sl_din_add(t, n, 2);
+    if (db)
+        k->dict_grad(k, at, &n->grad, sl_in(t, n, 0), NULL, db);
+    sl_node *x = sl_node_at(t, n->in[0]);
+    if (is_shifted(t, x)) {
+        shift_backward(t, n, at, x);
+        return;
+    }
     sl_tensor *dx = sl_din(t, n, 0, &beta);
     if (dx && beta == 0) {
         k->sparse_decode(k, &dz, W, NULL, dx);
@@ -102,11 +150,14 @@ void sl_encode_backward(sl_tape *t, sl_node *n)
     }
 }
 
-/* 0: all inputs; 1: W_enc has no gradient, b_enc has; 2: x has a gradient before the encoder adds to it */
+/* 0: all inputs; 1: W_enc has no gradient, b_enc has; 2: x has a gradient before the encoder adds to it; 3, 4: x is shifted by a row */
 static sl_var encode_example(sl_tape *t, sl_example *e, int which)
 {
-    sl_var x = sl_example_in(t, e, 4, 6, 0), W = which == 1 ? sl_example_const(t, e, 9, 6, 0) : sl_example_in(t, e, 9, 6, 0);
-    sl_var z = sl_encode_topk(t, x, W, sl_example_in(t, e, 9, 0, 0), 3).v;
+    sl_var x = which >= 3 ? sl_example_const(t, e, 4, 6, 0) : sl_example_in(t, e, 4, 6, 0);
+    sl_var W = which == 1 ? sl_example_const(t, e, 9, 6, 0) : sl_example_in(t, e, 9, 6, 0), b = sl_example_in(t, e, 9, 0, 0);
+    if (which >= 3)
+        x = which == 3 ? sl_sub_row(t, x, sl_example_in(t, e, 6, 0, 0)) : sl_add_row(t, x, sl_example_in(t, e, 6, 0, 0));
+    sl_var z = sl_encode_topk(t, x, W, b, 3).v;
     return which == 2 ? sl_add(t, sl_sum(t, z), sl_sum(t, sl_mul(t, x, x))) : z;
 }
 
@@ -117,7 +168,7 @@ static sl_var among_example(sl_tape *t, sl_example *e, int which)
     return sl_encode_topk_among(t, x, W, b, 2, sl_example_mask(t, e, 9)).v;
 }
 
-const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, sl_encode_backward, 3, encode_example };
+const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, sl_encode_backward, 5, encode_example };
 const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, encode_shape, encode_forward, sl_encode_backward, 1,
                                         among_example };
 
@@ -167,9 +218,9 @@ static void decode_backward(sl_tape *t, sl_node *n)
     sl_tensor *db = sl_din_add(t, n, 2);
     if (db)
         k->col_sum(k, 1, &n->grad, db);
-    sl_tensor *dW = sl_din_add(t, n, 1);
-    if (dW)
-        k->dict_grad(k, z, sl_in(t, n, 0), &n->grad, dW, NULL);
+    const sl_csc *at = sl_wants(t, n, 1) ? feature_major(t, sl_node_at(t, n->in[0])) : NULL;
+    if (at)
+        add_dict_grad(t, n, 1, at, sl_in(t, n, 0), &n->grad);
     sl_tensor *dz = sl_din_add(t, n, 0);
     if (dz)
         k->sparse_dval(k, z, sl_in(t, n, 1), &n->grad, 1, dz);

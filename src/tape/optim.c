@@ -1,4 +1,5 @@
-/* One optimizer step: finite check, projection, global norm, clip, AdamW or Muon, renormalisation; and the schedules. */
+/* One optimizer step: finite check, projection, global norm, clip, AdamW or Muon, renormalisation; and the schedules. Dictionaries take
+ * two passes over their rows (kern.h, sl_sweep): the first makes norms, the second does all the rest. */
 #include "tape/params.h"
 
 #include <assert.h>
@@ -23,9 +24,11 @@ static void element_text(const sl_param *p, int64_t i, char out[192])
     snprintf(out + len, 192 - (size_t)len, "]");
 }
 
-static sl_status not_finite(const sl_optim *o, const sl_params *ps, const sl_param *p, sl_err *err)
+static sl_status not_finite(const sl_optim *o, const sl_params *ps, sl_param *p, sl_err *err)
 {
     char where[32], element[192];
+    if (!sl_param_make_dense(p))
+        return sl_fail(err, SL_MEM, p->name, NULL, "no memory to look for what is not finite in its gradient");
     int64_t i = ps->kern->not_finite(ps->kern, &p->grad);
     snprintf(where, sizeof where, "step %lld", (long long)o->step);
     if (i < 0)
@@ -34,26 +37,39 @@ static sl_status not_finite(const sl_optim *o, const sl_params *ps, const sl_par
     return sl_fail(err, SL_NUMERIC, where, NULL, "gradient of %s is not finite", element);
 }
 
-/* Squared norm of all gradients; those of unit rows are projected first, but only once everything is known to be finite. */
+/* A dictionary is swept by rows; everything else is an array of numbers. */
+static bool is_swept(const sl_optim *o, const sl_param *p)
+{
+    return p->value.n_dim == 2 && (p->flags & (SL_PARAM_UNIT_ROWS | SL_PARAM_TERMS)) && !(o->kind == SL_OPTIM_MUON && sl_is_muon(p));
+}
+
+static sl_sweep sweep_of(sl_param *p)
+{
+    bool unit = p->flags & SL_PARAM_UNIT_ROWS, whole = !(p->flags & SL_PARAM_TERMS) || p->dense;
+    return (sl_sweep){ .W = &p->value, .m = &p->m, .v = &p->v, .grad = whole ? &p->grad : NULL, .term = p->term, .n_terms = p->n_terms,
+                       .project = unit && !(p->flags & SL_PARAM_NO_PROJECT), .normalize = unit };
+}
+
+static double swept_sq(const sl_kern *k, sl_param *p, bool project)
+{
+    sl_sweep s = sweep_of(p);
+    s.project = s.project && project;
+    return k->sweep_sq(k, &s);
+}
+
+/* Squared norm of all gradients; those of unit rows are projected unless that comes later. Nothing is changed here. */
 static sl_status gradient_sq(const sl_optim *o, sl_params *ps, double *sq, sl_err *err)
 {
     const sl_kern *k = ps->kern;
     *sq = 0;
     for (int i = 0; i < ps->n; i++) {
-        if (!active(ps->p[i]))
-            continue;
-        double s = k->sum_sq(k, &ps->p[i]->grad);
-        if (!isfinite(s))
-            return not_finite(o, ps, ps->p[i], err);
-        if (!(ps->p[i]->flags & SL_PARAM_UNIT_ROWS))
-            *sq += s;
-    }
-    for (int i = 0; i < ps->n; i++) {
         sl_param *p = ps->p[i];
-        if (!active(p) || !(p->flags & SL_PARAM_UNIT_ROWS))
+        if (!active(p))
             continue;
-        k->row_project(k, &p->value, &p->grad);
-        *sq += k->sum_sq(k, &p->grad);
+        double s = is_swept(o, p) ? swept_sq(k, p, !o->clip_first) : k->sum_sq(k, &p->grad);
+        if (!isfinite(s))
+            return not_finite(o, ps, p, err);
+        *sq += s;
     }
     return SL_OK;
 }
@@ -66,10 +82,12 @@ static void update(const sl_optim *o, sl_params *ps, sl_param *p, double grad_sc
     } else {
         sl_adam a = { .lr = o->lr * p->lr_scale, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps,
                       .decay = p->flags & SL_PARAM_DECAY ? o->weight_decay : 0, .grad_scale = grad_scale, .step = o->step + 1 };
-        k->adam(k, &a, &p->value, &p->grad, &p->m, &p->v);
+        sl_sweep s = sweep_of(p);
+        if (is_swept(o, p))
+            k->sweep_adam(k, &s, &a);
+        else
+            k->adam(k, &a, &p->value, &p->grad, &p->m, &p->v);
     }
-    if (p->flags & SL_PARAM_UNIT_ROWS)
-        k->row_normalize(k, &p->value);
     sl_param_touch(p);
 }
 

@@ -1,4 +1,5 @@
-/* Parameters: one span of memory, [values | gradients | m | v], each tensor at a multiple of 64 bytes. */
+/* Parameters: one span of memory, [values | m | v | gradients], each tensor at a multiple of 64 bytes. Gradients that may stay terms have
+ * memory of their own, found when first needed. */
 #include "tape/params.h"
 
 #include <assert.h>
@@ -29,8 +30,11 @@ void sl_params_free(sl_params *ps)
 {
     if (!ps)
         return;
-    for (int i = 0; i < ps->n; i++)
+    for (int i = 0; i < ps->n; i++) {
+        if (ps->p[i]->flags & SL_PARAM_TERMS)
+            sl_free(ps->ctx, ps->p[i]->grad.data);
         sl_free(ps->ctx, ps->p[i]);
+    }
     sl_free(ps->ctx, ps->p);
     sl_free(ps->ctx, ps->span);
     sl_free(ps->ctx, ps->muon);
@@ -64,6 +68,7 @@ sl_param *sl_params_add(sl_params *ps, unsigned flags, const char *name, int n_d
     snprintf(p->name, sizeof p->name, "%s", name);
     p->flags = flags;
     p->lr_scale = 1;
+    p->set = ps;
     p->value = (sl_tensor){ .dim = { 1, 1, 1, 1 }, .n_dim = n_dim, .dtype = ps->dtype };
     va_list ap;
     va_start(ap, n_dim);
@@ -80,21 +85,26 @@ static size_t padded(const sl_tensor *x) { return (sl_nbytes(x) + 63) & ~(size_t
 sl_status sl_params_build(sl_params *ps, bool with_moments, sl_err *err)
 {
     assert(!ps->span);
-    size_t part = 0;
-    for (int i = 0; i < ps->n; i++)
-        part += padded(&ps->p[i]->value);
-    size_t bytes = part * (with_moments ? 4 : 2);
+    size_t values = 0, grads = 0;
+    for (int i = 0; i < ps->n; i++) {
+        values += padded(&ps->p[i]->value);
+        grads += ps->p[i]->flags & SL_PARAM_TERMS ? 0 : padded(&ps->p[i]->grad);
+    }
+    size_t bytes = values * (with_moments ? 3 : 1) + grads;
     ps->span = ps->no_memory ? NULL : sl_alloc(ps->ctx, bytes);
     if (!ps->span)
         return sl_fail(err, SL_MEM, "parameters", NULL, "no memory for %.1f MB of parameters", (double)bytes / 1e6);
-    char *at = ps->span;
+    char *at = ps->span, *grad = at + values * (with_moments ? 3 : 1);
     for (int i = 0; i < ps->n; i++) {
         sl_param *p = ps->p[i];
         p->value.data = at;
-        p->grad.data = at + part;
-        p->m.data = with_moments ? at + 2 * part : NULL;
-        p->v.data = with_moments ? at + 3 * part : NULL;
+        p->m.data = with_moments ? at + values : NULL;
+        p->v.data = with_moments ? at + 2 * values : NULL;
         at += padded(&p->value);
+        if (p->flags & SL_PARAM_TERMS)
+            continue;
+        p->grad.data = grad;
+        grad += padded(&p->grad);
     }
     return SL_OK;
 }
@@ -125,8 +135,53 @@ int64_t sl_params_numel(const sl_params *ps)
 
 void sl_params_zero_grad(sl_params *ps)
 {
+    for (int i = 0; i < ps->n; i++) {
+        sl_param *p = ps->p[i];
+        p->n_terms = 0;
+        p->dense = false;
+        if (!(p->flags & SL_PARAM_TERMS))
+            ps->kern->fill(ps->kern, 0, &p->grad);
+    }
+}
+
+bool sl_param_need_grad(sl_param *p)
+{
+    if (!(p->flags & SL_PARAM_TERMS) || p->dense)
+        return true;
+    if (!p->grad.data)
+        p->grad.data = sl_alloc(p->set->ctx, sl_nbytes(&p->grad));
+    if (!p->grad.data)
+        return false;
+    p->set->kern->fill(p->set->kern, 0, &p->grad);
+    p->dense = true;
+    return true;
+}
+
+bool sl_param_add_term(sl_param *p, const sl_csc *at, const sl_tensor *coef, const sl_tensor *rows)
+{
+    if (!(p->flags & SL_PARAM_TERMS) || p->n_terms == SL_PARAM_MAX_TERMS)
+        return false;
+    p->term[p->n_terms++] = (sl_term){ at, *coef, *rows };
+    return true;
+}
+
+bool sl_param_make_dense(sl_param *p)
+{
+    const sl_kern *k = p->set->kern;
+    if (!sl_param_need_grad(p))
+        return false;
+    for (int i = 0; i < p->n_terms; i++)
+        k->dict_grad(k, p->term[i].at, &p->term[i].coef, &p->term[i].rows, &p->grad, NULL);
+    p->n_terms = 0;
+    return true;
+}
+
+sl_status sl_params_dense(sl_params *ps, sl_err *err)
+{
     for (int i = 0; i < ps->n; i++)
-        ps->kern->fill(ps->kern, 0, &ps->p[i]->grad);
+        if (!sl_param_make_dense(ps->p[i]))
+            return sl_fail(err, SL_MEM, ps->p[i]->name, NULL, "no memory for its gradient");
+    return SL_OK;
 }
 
 void sl_param_touch(sl_param *p) { p->version++; }

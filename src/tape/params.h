@@ -15,6 +15,12 @@ struct sl_params {
     void *muon;          /* scratch of Muon, made at its first step */
 };
 
+/* A gradient as a whole array that can be added to; false without memory. */
+bool sl_param_need_grad(sl_param *p);
+/* Keeps a term of the gradient; false: this parameter keeps none, or no more. */
+bool sl_param_add_term(sl_param *p, const sl_csc *at, const sl_tensor *coef, const sl_tensor *rows);
+bool sl_param_make_dense(sl_param *p); /* the terms into the whole array */
+
 /* A trained matrix of two dimensions flagged SL_PARAM_MATRIX. */
 bool sl_is_muon(const sl_param *p);
 /* One Muon step of a matrix; grad_scale is the clip factor. SL_MEM at the first step only. */

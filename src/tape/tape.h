@@ -20,8 +20,12 @@ enum {
     SL_PARAM_DECAY = 1,     /* AdamW decays it (nanoGPT: tensors of two or more dimensions) */
     SL_PARAM_UNIT_ROWS = 2, /* rows kept at norm 1: gradient projected before the optimizer, renormalised after */
     SL_PARAM_MATRIX = 4,    /* Muon may orthogonalise its update (hidden matrices only) */
-    SL_PARAM_FROZEN = 8     /* no gradient is computed, never updated */
+    SL_PARAM_NO_PROJECT = 32, /* with SL_PARAM_UNIT_ROWS: the gradient is taken as it is */
+    SL_PARAM_FROZEN = 8,    /* no gradient is computed, never updated */
+    SL_PARAM_TERMS = 16     /* a dictionary [F, d] whose gradient operators on sparse codes leave as terms, see sl_params_dense */
 };
+
+enum { SL_PARAM_MAX_TERMS = 4 };
 
 typedef struct sl_param {
     char name[96];          /* "transformer.h.0.attn.c_attn.weight", "W_enc" */
@@ -29,6 +33,12 @@ typedef struct sl_param {
     unsigned flags;
     double lr_scale;        /* multiplies the learning rate, 1 by default */
     uint64_t version;       /* raised at each change of value: packed copies are cached by it */
+    /* Of SL_PARAM_TERMS: the gradient is `grad`, if `dense`, and the terms, which borrow from the tape until its reset. grad.data is NULL
+     * until something needs it. */
+    sl_term term[SL_PARAM_MAX_TERMS];
+    int n_terms;
+    bool dense;
+    struct sl_params *set;
 } sl_param;
 
 typedef struct sl_params sl_params; /* a set of parameters of one dtype in one span */
@@ -46,6 +56,8 @@ sl_param *sl_params_at(sl_params *ps, int i);              /* in the order of de
 sl_param *sl_params_find(sl_params *ps, const char *name); /* NULL when there is none */
 int64_t sl_params_numel(const sl_params *ps);
 void sl_params_zero_grad(sl_params *ps);
+/* Makes every gradient a whole array in sl_param.grad, for who wants to read it after a backward pass. SL_MEM. */
+sl_status sl_params_dense(sl_params *ps, sl_err *err) SL_USE_RESULT;
 void sl_param_touch(sl_param *p); /* value was changed by hand */
 /* Fills with N(0, std) or U(-a, a) from (seed, SL_RNG_INIT, 0, index of the parameter). */
 void sl_param_normal(sl_params *ps, sl_param *p, uint64_t seed, double std);
@@ -60,6 +72,7 @@ typedef struct sl_optim {
     double weight_decay;          /* decoupled, of parameters with SL_PARAM_DECAY, by AdamW and by Muon */
     double clip;                  /* greatest global gradient norm, as torch.nn.utils.clip_grad_norm_; 0: off */
     double muon_lr, muon_momentum; /* Muon: see muon.c; .02 and .95 are its author's */
+    bool clip_first;              /* clip before projecting: the norm is of unprojected gradients. Else project, clip, update, renormalise */
     int64_t step;                 /* steps done: state, with the m and v of the parameters */
 } sl_optim;
 /* Unit rows: gradients are projected first (so the norm is of projected ones), rows renormalised last. The learning rate of a

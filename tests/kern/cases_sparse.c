@@ -70,13 +70,62 @@ static void run_sparse_dval(krun *r)
     kt_record(r, &h);
 }
 
+/* A code in feature-major order, its memory that of the run's I32 tensors. */
+static sl_csc csc_of(krun *r, const sl_csr *z)
+{
+    int64_t n = z->row_ptr[z->n_rows] + 1;
+    sl_csc t = { z->n_cols, kt_ids(r, 2 * (z->n_cols + 1), 0, 2, false).data, kt_ids(r, n, 0, 2, false).data, kt_ids(r, n, 0, 2, false).data };
+    r->k->csr_transpose(r->k, z, &t);
+    return t;
+}
+
+static void run_csr_transpose(krun *r)
+{
+    sl_csr z = kt_csr_random(r, r->s.m, r->s.n);
+    sl_csc t = csc_of(r, &z);
+    for (int64_t f = 0; f <= z.n_cols; f++)
+        kt_number(r, (double)t.ptr[f]);
+    for (int64_t p = 0; p < t.ptr[z.n_cols]; p++) {
+        kt_number(r, t.row[p]);
+        kt_number(r, z.idx[t.entry[p]]);
+    }
+}
+
+static void run_mix_rows(krun *r)
+{
+    sl_tensor c = kt_random(r, r->s.n, 0, 0), W = kt_random(r, r->s.n, r->s.k, 0), y = kt_random(r, r->s.k, 0, 0);
+    r->k->mix_rows(r->k, -.5, &c, &W, &y);
+    kt_record(r, &y);
+}
+
+/* Two terms, with and without a whole part, with and without the constraint. */
+static void run_sweep(krun *r)
+{
+    sl_csr z = kt_csr_random(r, r->s.m, r->s.n);
+    int64_t n = z.row_ptr[z.n_rows];
+    sl_tensor W = kt_random(r, r->s.n, r->s.k, 0), m = kt_random(r, r->s.n, r->s.k, 0), v = kt_random(r, r->s.n, r->s.k, 0), g = kt_random(r, r->s.n, r->s.k, 0);
+    sl_csc t = csc_of(r, &z);
+    sl_term term[] = { { &t, kt_val(r, &z), kt_random(r, r->s.m, r->s.k, 0) }, { &t, kt_random(r, n ? n : 1, 0, 0), kt_random(r, r->s.m, r->s.k, 0) } };
+    r->k->mul(r->k, &v, &v, 0, &v); /* a second moment is not negative */
+    for (int i = 0; i < 4; i++) {
+        sl_sweep s = { .W = &W, .m = &m, .v = &v, .grad = i & 1 ? &g : NULL, .term = term, .n_terms = i < 2 ? 2 : 1, .project = i != 2, .normalize = i != 2 };
+        kt_number(r, r->k->sweep_sq(r->k, &s));
+        r->k->sweep_adam(r->k, &s, &(sl_adam){ .lr = 1e-2, .beta1 = .9, .beta2 = .95, .eps = 1e-8, .decay = .1, .grad_scale = .5, .step = i + 1 });
+        kt_record(r, &W);
+        kt_record(r, &m);
+        kt_record(r, &v);
+    }
+}
+
 static void run_dict_grad(krun *r)
 {
     sl_csr z = kt_csr_random(r, r->s.m, r->s.n);
+    sl_csc t = csc_of(r, &z);
     sl_tensor rows = kt_random(r, r->s.m, r->s.k, 0), dW = kt_random(r, r->s.n, r->s.k, 0), db = kt_random(r, r->s.n, 0, 0);
     sl_tensor val = kt_val(r, &z), coef = kt_random(r, sl_numel(&val) ? sl_numel(&val) : 1, 0, 0);
-    r->k->dict_grad(r->k, &z, &coef, &rows, &dW, &db);
-    r->k->dict_grad(r->k, &z, &val, &rows, &dW, NULL);
+    r->k->dict_grad(r->k, &t, &coef, &rows, &dW, &db);
+    r->k->dict_grad(r->k, &t, &val, &rows, &dW, NULL);
+    r->k->dict_grad(r->k, &t, &val, &rows, NULL, &db);
     kt_record(r, &dW);
     kt_record(r, &db);
 }
@@ -88,6 +137,10 @@ const kcase kcases_sparse[] = {
     KCASE(csr_to_dense, run_csr_to_dense, 0, 0),
     KCASE(sparse_decode, run_sparse_decode, 1e-5, 1e-5),
     KCASE(sparse_dval, run_sparse_dval, 1e-5, 1e-5),
+    KCASE(csr_transpose, run_csr_transpose, 0, 0),
     KCASE(dict_grad, run_dict_grad, 2e-5, 1e-5),
+    KCASE(mix_rows, run_mix_rows, 2e-5, 1e-5),
+    KCASE(sweep_sq, run_sweep, 2e-5, 2e-5),
+    KCASE(sweep_adam, run_sweep, 2e-5, 2e-5),
     { NULL, 0, NULL, 0, 0 },
 };

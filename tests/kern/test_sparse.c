@@ -134,7 +134,11 @@ static void sparse_equals_dense(void **state)
             sl_assert_close_f64("dval", &dval[e], &full, 1, 1e-13, 1e-13);
         }
     k->fill(k, 2, &dWt), k->fill(k, 2, &wdW), k->fill(k, 3, &dB), k->fill(k, 3, &wdB); /* added to */
-    k->dict_grad(k, z, &V, &dY, &dWt, &dB);
+    int64_t ptr[F + 1];
+    int32_t entry[ROWS * F], row[ROWS * F];
+    sl_csc csc = { F, ptr, entry, row };
+    k->csr_transpose(k, z, &csc);
+    k->dict_grad(k, &csc, &V, &dY, &dWt, &dB);
     k->gemm(k, &(sl_gemm){ .a = &Z, .ta = true, .b = &dY, .c = &wdW, .alpha = 1, .beta = 1 });
     k->col_sum(k, 1, &Z, &wdB);
     sl_assert_close_f64("dW", dW, want_dW, F * D, 1e-13, 1e-13);
@@ -153,7 +157,11 @@ static void nothing_active(void **state)
     k->sparse_decode(k, z, &W, &Bias, &Y);
     sl_assert_close_f64("bias alone", y, (double[]){ 7, 8, 7, 8 }, 4, 0, 0);
     sl_tensor V = t1(c.val, 0);
-    k->dict_grad(k, z, &V, &X, &dWt, NULL);
+    int64_t ptr[3];
+    int32_t none[1];
+    sl_csc csc = { 2, ptr, none, none };
+    k->csr_transpose(k, z, &csc);
+    k->dict_grad(k, &csc, &V, &X, &dWt, NULL);
     sl_assert_close_f64("no gradient", dW, (double[]){ 1, 1, 1, 1 }, 4, 0, 0);
 }
 

@@ -124,6 +124,7 @@ void peer_run(peer *p, const char *golden_case, const peer_step *step)
     p->loss = sl_scalar(t, loss);
     sl_params_zero_grad(p->s->params);
     sl_assert_ok(sl_tape_backward(t, loss, &err));
+    sl_assert_ok(sl_params_dense(p->s->params, &err));
     sl_sae_seen seen = { .n = b.n, .min_active = INFINITY };
     sl_latents_visit(t, pass.z, count, &seen);
     seen.l0 = (double)seen.nnz / (double)seen.n;
