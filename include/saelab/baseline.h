@@ -37,6 +37,7 @@ typedef struct sl_baseline_data {
     const float *dictionary;    /* [n_dictionary, d_in] for methods that need one, else NULL */
     int64_t n_dictionary;
     const float *bias;          /* [d_in] that goes with the dictionary; NULL: 0 */
+    const char *hook, *model, *dataset; /* where the rows are from, kept as sl_sae_info has them; NULL: "" */
 } sl_baseline_data;
 
 /* opts: the method's own option struct, NULL for its defaults. Progress is reported under "fit METHOD".
@@ -47,6 +48,7 @@ void sl_baseline_free(sl_baseline *b); /* NULL is legal */
 
 typedef struct sl_baseline_about {
     const sl_baseline_info *method;
+    const char *hook, *model, *dataset; /* borrowed */
     int64_t d_in, d_sae, max_active;
     const float *W_dec, *b_dec; /* [d_sae, d_in], [d_in], borrowed */
     const char *objective;      /* what the method minimises, or maximises: "|Y - HW|^2" */
