@@ -18,7 +18,8 @@ typedef enum sl_purpose {
     SL_RNG_NOISE = 7,
     SL_RNG_EVAL = 8,
     SL_RNG_TEST = 9,
-    SL_RNG_BOOT = 10
+    SL_RNG_BOOT = 10,
+    SL_RNG_RESAMPLE = 11 /* rows that dead latents start anew from; step = step */
 } sl_purpose;
 
 typedef struct sl_rng {

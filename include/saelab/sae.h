@@ -77,14 +77,34 @@ sl_status sl_sae_encode_store(sl_sae *s, sl_act_source *acts, const char *path, 
 
 /* ---- training ---- */
 
+/* Values of the choices of sl_sae_train_config; 0 of decoder, project, encoder and b_dec: as the recipe has it. */
+enum { SL_SAE_LINEAR, SL_SAE_COSINE, SL_SAE_CONSTANT };
+enum { SL_SAE_TIED = 1, SL_SAE_RANDOM };
+enum { SL_SAE_NO_CONTROL, SL_SAE_FROZEN_DECODER, SL_SAE_SOFT_FROZEN_DECODER, SL_SAE_RANDOM_ENCODER };
+
 typedef struct sl_sae_train_config { /* option table sl_sae_train_opts */
     const char *variant;        /* for whoever calls sl_sae_new, as are d_sae, expansion and seed */
+    int recipe;                 /* saelab|saelens|dictionary_learning|sparsify: units of the loss, first weights, constraints (src/sae/recipe.c) */
     int64_t d_sae;              /* 0: expansion * d_in */
     int64_t expansion;
     int64_t steps, batch, seed, warmup;
-    double lr, decay_fraction;  /* linear decay to 0 over the last fraction of the steps */
+    double lr;
+    int schedule;               /* linear|cosine|constant, after the warm-up */
+    double decay_fraction;      /* linear: falls over the last fraction of the steps */
+    double lr_end;              /* linear, cosine: to this share of lr */
     double beta1, beta2, clip;
+    int64_t k_start;            /* first k of variants that have one; 0: k from the start */
+    double k_anneal;            /* share of the steps over which k moves from k_start */
+    int decoder;                /* recipe|unit|free rows of W_dec */
+    int project;                /* recipe|on|off: gradients of unit rows lose their part along the row */
+    int encoder;                /* recipe|tied|random first W_enc */
+    int b_dec;                  /* recipe|zero|mean|median: first b_dec, of the first 8192 rows; median: the geometric one */
+    /* Controls that a claim about features has to beat (science.md H; arXiv 2602.14111), of any variant: W_dec fixed at its random start;
+     * W_dec kept within cos >= .8 of it, row by row; W_enc and b_enc fixed at theirs. none|frozen_decoder|soft_frozen_decoder|random_encoder */
+    int control;
     int64_t dead_window;        /* rows without firing after which a latent counts as dead; 0: min(1e7, a tenth of the run) */
+    int64_t resample_every;     /* steps; 0: never. Bricken et al. 2023, "Neuron resampling", from the step's own rows */
+    double ema;                 /* decay of the running mean of the weights that the SAE ends with; 0: off */
     bool normalize;             /* (x - mean) * scale */
     int64_t checkpoint_seconds; /* 0: only when stopped */
 } sl_sae_train_config;
@@ -102,10 +122,10 @@ typedef struct sl_sae_result {
     sl_sae_step *curve;         /* [n_curve], at most about 200 points; sl_free */
     int64_t n_curve;
 } sl_sae_result;
-/* Trains a new SAE (SL_ARG when it was trained or loaded). dir (NULL: nothing is written): dir/metrics.csv, appended while it trains, and
+/* Trains a new SAE (SL_ARG when it was trained or loaded, or an option does not fit the variant). dir (NULL: nothing is written): dir/metrics.csv, appended while it trains, and
  * dir/checkpoints, from which an unfinished run of the same configuration goes on bit for bit, and a finished one returns at once
  * (SL_EXISTS: they are another configuration's); the caller removes them once the SAE is saved. The same bits for any number of threads.
- * SL_SHAPE: d_in differs from the source's; SL_DATA: fewer than two rows, or rows without variance; SL_NUMERIC: the first non-finite
+ * SL_SHAPE: d_in (d_out of a transcoder) differs from the source's; SL_DATA: fewer than two rows, or rows without variance; SL_NUMERIC: the first non-finite
  * activation, loss or gradient, named with its step (from 0); the batch is saved as dir/nonfinite-step-N.npy, the checkpoints stay as they were;
  * SL_CANCELLED: after a checkpoint. After a failure s can only be freed or trained again. */
 sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *t, const char *dir, sl_sae_result *out, sl_err *err) SL_USE_RESULT;

@@ -5,29 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
-
-enum { CURVE_POINTS = 200 };
-
-const sl_opt sl_sae_train_opts[] = {
-    SL_OPT_STR(sl_sae_train_config, variant, "topk", "kind of SAE: see `saelab sae variants`"),
-    SL_OPT_INT(sl_sae_train_config, d_sae, 0, 0, 1 << 24, "latents", "width; 0: expansion * d_in"),
-    SL_OPT_INT(sl_sae_train_config, expansion, 8, 1, 1024, "", "width in units of d_in"),
-    SL_OPT_INT(sl_sae_train_config, steps, 10000, 1, 1000000000, "steps", "length of the run"),
-    SL_OPT_INT(sl_sae_train_config, batch, 1024, 1, 1 << 20, "rows", "rows a step"),
-    SL_OPT_INT(sl_sae_train_config, seed, 0, 0, 1e15, "", "of the first weights"),
-    SL_OPT_INT(sl_sae_train_config, warmup, 500, 0, 1000000000, "steps", "linear rise of the learning rate; at most a tenth of the run"),
-    SL_OPT_FLOAT(sl_sae_train_config, lr, 1e-3, 0, 10, "", "peak learning rate of Adam"),
-    SL_OPT_FLOAT(sl_sae_train_config, decay_fraction, .2, 0, 1, "of the steps", "linear decay of the learning rate to 0 at the end"),
-    SL_OPT_FLOAT(sl_sae_train_config, beta1, .9, 0, .99999, "", "Adam"),
-    SL_OPT_FLOAT(sl_sae_train_config, beta2, .999, 0, .9999999, "", "Adam"),
-    SL_OPT_FLOAT(sl_sae_train_config, clip, 1, 0, 1e9, "", "largest norm of the whole gradient; 0: no limit"),
-    SL_OPT_INT(sl_sae_train_config, dead_window, 0, 0, 1e15, "rows", "without firing, then dead; 0: a tenth of the run, at most 1e7"),
-    SL_OPT_BOOL(sl_sae_train_config, normalize, true, "subtract the mean, scale to mean square norm d_in (folded into the weights at the end)"),
-    SL_OPT_INT(sl_sae_train_config, checkpoint_seconds, 60, 0, 1000000, "s", "between checkpoints; 0: only when stopped"),
-    SL_OPT_END
-};
 
 double sl_clock(void)
 {
@@ -42,25 +20,6 @@ double sl_sae_trainer_seconds(const sl_sae_trainer *t)
 }
 
 /* ---- setting up ---- */
-
-static sl_status check(const sl_sae *s, const sl_act_source *acts, const sl_sae_train_config *c, sl_err *err)
-{
-    if (s->stage == SL_SAE_READY)
-        return sl_fail(err, SL_ARG, "sae", "a new one", "it was trained or loaded before");
-    if (!s->W_dec->m.data)
-        return sl_fail(err, SL_ARG, "sae", "one from sl_sae_new", "it was made without room for training");
-    SL_TRY(sl_sae_check_options(sl_sae_train_opts, c, err));
-    if (acts->info.d_in != s->d_in)
-        return sl_fail(err, SL_SHAPE, "activations", "rows as wide as the SAE's d_in", "rows of %lld for an SAE of d_in %lld",
-                       (long long)acts->info.d_in, (long long)s->d_in);
-    int64_t d_out = s->ops->d_out ? acts->info.d_out : s->d_out;
-    if (d_out != s->d_out)
-        return sl_fail(err, SL_SHAPE, "activations", "rows with targets as wide as the SAE's d_out", "targets of %lld for a d_out of %lld",
-                       (long long)d_out, (long long)s->d_out);
-    if (acts->info.n_rows >= 0 && acts->info.n_rows < 2)
-        return sl_fail(err, SL_DATA, "activations", "at least 2 rows", "there are %lld", (long long)acts->info.n_rows);
-    return SL_OK;
-}
 
 static sl_status allocate(sl_sae_trainer *t, sl_err *err)
 {
@@ -79,19 +38,6 @@ static sl_status allocate(sl_sae_trainer *t, sl_err *err)
     return sl_tape_new(t->ctx, SL_F32, &t->tape, err);
 }
 
-static void plan(sl_sae_trainer *t)
-{
-    const sl_sae_train_config *c = t->c;
-    int64_t n_rows = t->src->info.n_rows, tenth = c->steps / 10;
-    t->batch = n_rows > 0 && n_rows < c->batch ? n_rows : c->batch;
-    t->log_every = c->steps > CURVE_POINTS ? c->steps / CURVE_POINTS : 1;
-    double run = (double)c->steps * (double)t->batch;
-    t->window = c->dead_window > 0 ? c->dead_window : (int64_t)ceil(fmin(1e7, run / 10));
-    t->optim = (sl_optim){ .kind = SL_OPTIM_ADAMW, .beta1 = c->beta1, .beta2 = c->beta2, .eps = 1e-8, .clip = c->clip };
-    t->sched = (sl_schedule){ .kind = SL_SCHED_LINEAR_DECAY, .lr = c->lr, .warmup = c->warmup < tenth ? c->warmup : tenth, .steps = c->steps };
-    t->sched.decay_start = c->steps - (int64_t)(c->decay_fraction * (double)c->steps);
-}
-
 static void take_names(sl_sae *s, const sl_act_info *i)
 {
     snprintf(s->hook, sizeof s->hook, "%s", i->hook);
@@ -103,47 +49,20 @@ static sl_status start(sl_sae_trainer *t, sl_err *err)
 {
     t->start = sl_clock();
     SL_TRY(sl_kern_get(t->ctx, SL_F32, &t->k, err));
-    plan(t);
+    sl_sae_trainer_plan(t);
     SL_TRY(allocate(t, err));
     sl_sae_trainer_make_key(t);
     take_names(t->s, &t->src->info);
     t->s->stage = SL_SAE_TRAINING;
     if (t->dir)
         SL_TRY(sl_dir_make(t->dir, err));
-    SL_TRY(sl_sae_init(t->s, err));
+    SL_TRY(sl_sae_trainer_first_weights(t, err));
+    SL_TRY(sl_sae_trainer_keep(t, err));
     SL_TRY(sl_sae_trainer_prepare_data(t, err));
     return sl_sae_trainer_resume(t, err);
 }
 
 /* ---- a step ---- */
-
-static void mark_fired(void *user, int64_t first_row, const sl_csr *part)
-{
-    sl_sae_trainer *t = user;
-    (void)first_row;
-    int64_t n = part->row_ptr[part->n_rows];
-    for (int64_t i = 0; i < n; i++)
-        t->fired[part->idx[i]] = 1;
-    const float *val = part->val;
-    for (int64_t i = 0; i < n; i++)
-        t->seen.min_active = (double)val[i] < t->seen.min_active ? (double)val[i] : t->seen.min_active;
-    t->seen.nnz += n;
-}
-
-static void count_dead(sl_sae_trainer *t)
-{
-    t->n_dead = 0;
-    for (int64_t f = 0; f < t->s->d_sae; f++) {
-        t->alive[f] = t->since[f] < t->window;
-        t->n_dead += !t->alive[f];
-    }
-}
-
-static void age_latents(sl_sae_trainer *t, int64_t n)
-{
-    for (int64_t f = 0; f < t->s->d_sae; f++)
-        t->since[f] = t->fired[f] ? 0 : t->since[f] + n;
-}
 
 static bool is_logged(const sl_sae_trainer *t, int64_t step)
 {
@@ -177,8 +96,9 @@ static void prepare_step(sl_sae_trainer *t, const sl_act_batch *b, step *p)
 {
     *p = (step){ .alive = sl_tensor_of(SL_U8, t->alive, 1, t->s->d_sae) };
     sl_sae_trainer_normalize(t, b, &p->rows, &p->targets);
-    count_dead(t);
-    p->batch = (sl_sae_batch){ .step = t->step, .steps = t->c->steps, .n = b->n, .d_bar = t->d_bar, .n_dead = t->n_dead, .alive = t->n_dead ? &p->alive : NULL };
+    sl_sae_trainer_count_dead(t);
+    p->batch = (sl_sae_batch){ .step = t->step, .steps = t->c->steps, .n = b->n, .d_bar = t->d_bar, .k_start = t->c->k_start,
+                                 .k_steps = (int64_t)(t->c->k_anneal * (double)t->c->steps), .n_dead = t->n_dead, .alive = t->n_dead ? &p->alive : NULL };
 }
 
 static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
@@ -188,10 +108,7 @@ static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
     sl_var x = sl_const(t->tape, &p->rows);
     p->pass = sl_sae_forward(t->tape, s, x, t->has_target ? sl_const(t->tape, &p->targets) : x, &p->batch);
     p->loss = s->ops->loss(t->tape, s, &p->pass, &p->batch);
-    memset(t->fired, 0, (size_t)s->d_sae);
-    t->seen = (sl_sae_seen){ .n = p->batch.n, .min_active = INFINITY };
-    sl_latents_visit(t->tape, p->pass.z, mark_fired, t);
-    t->seen.l0 = (double)t->seen.nnz / (double)t->seen.n;
+    sl_sae_trainer_see(t, p->pass.z, p->batch.n);
     SL_TRY(sl_tape_status(t->tape, err));
     double value = sl_scalar(t->tape, p->loss);
     if (!isfinite(value))
@@ -216,7 +133,10 @@ static sl_status one_step(sl_sae_trainer *t, sl_err *err)
         t->s->ops->after_step(t->tape, t->s, &p.pass, &p.batch, &t->seen);
         SL_TRY(sl_tape_status(t->tape, err));
     }
-    age_latents(t, b.n);
+    sl_sae_trainer_age(t, b.n);
+    if (t->c->resample_every > 0 && (t->step + 1) % t->c->resample_every == 0 && t->n_dead > 0)
+        SL_TRY(sl_sae_trainer_resample(t, &p.pass, err));
+    sl_sae_trainer_after_step(t);
     t->step++;
     t->samples += b.n;
     return SL_OK;
@@ -241,6 +161,7 @@ static sl_status run(sl_sae_trainer *t, sl_err *err)
         }
     }
     SL_TRY(sl_sae_trainer_save(t, err)); /* so that the same call again returns at once */
+    sl_sae_trainer_use_ema(t);
     return sl_sae_trainer_fold(t, err);
 }
 
@@ -255,7 +176,7 @@ static void finish(sl_sae_trainer *t, sl_sae_result *out)
 sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *c, const char *dir, sl_sae_result *out, sl_err *err)
 {
     *out = (sl_sae_result){ 0 };
-    SL_TRY(check(s, acts, c, err));
+    SL_TRY(sl_sae_trainer_check(s, acts, c, err));
     sl_sae_trainer t = { .ctx = s->ctx, .s = s, .src = acts, .c = c, .dir = dir };
     sl_status st = start(&t, err);
     if (st == SL_OK)
@@ -271,5 +192,7 @@ sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config
     sl_free(t.ctx, t.fired);
     sl_free(t.ctx, t.alive);
     sl_free(t.ctx, t.curve);
+    sl_free(t.ctx, t.start_dec);
+    sl_free(t.ctx, t.ema);
     return st;
 }

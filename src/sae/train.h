@@ -1,4 +1,5 @@
-/* The trainer's inside: one struct, split over train.c (the loop), train_data.c (normalisation) and train_state.c (checkpoints). */
+/* The trainer's inside: one struct, split over train.c (the loop), train_options.c, train_data.c (normalisation), train_dead.c,
+ * train_keep.c (controls, running mean) and train_state.c (checkpoints). */
 #ifndef SL_SAE_TRAIN_H
 #define SL_SAE_TRAIN_H
 
@@ -34,6 +35,9 @@ typedef struct sl_sae_trainer {
     int64_t window, n_dead;
     sl_sae_seen seen;           /* of this batch */
 
+    float *start_dec;           /* W_dec as it was first, where a control holds it there; else NULL */
+    float *ema;                 /* running mean of all weights, one after the other; NULL: not wanted */
+
     int64_t step, samples;      /* done */
     sl_sae_step *curve;
     int64_t n_curve, log_every;
@@ -42,6 +46,24 @@ typedef struct sl_sae_trainer {
 
 double sl_clock(void);          /* seconds, monotonic */
 double sl_sae_trainer_seconds(const sl_sae_trainer *t);
+
+/* train_options.c */
+sl_status sl_sae_trainer_check(const sl_sae *s, const sl_act_source *acts, const sl_sae_train_config *c, sl_err *err) SL_USE_RESULT;
+void sl_sae_trainer_plan(sl_sae_trainer *t);                        /* batch, window, optimizer, schedule */
+sl_status sl_sae_trainer_first_weights(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* by recipe and options, but b_dec */
+sl_bias_init sl_sae_trainer_bias(const sl_sae_trainer *t);
+
+/* train_dead.c */
+void sl_sae_trainer_see(sl_sae_trainer *t, sl_latents z, int64_t n); /* fills fired and seen */
+void sl_sae_trainer_count_dead(sl_sae_trainer *t);                  /* fills alive and n_dead */
+void sl_sae_trainer_age(sl_sae_trainer *t, int64_t n);              /* n rows later */
+sl_status sl_sae_trainer_resample(sl_sae_trainer *t, const sl_sae_pass *p, sl_err *err) SL_USE_RESULT;
+
+/* train_keep.c */
+sl_status sl_sae_trainer_keep(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* before the first step */
+void sl_sae_trainer_after_step(sl_sae_trainer *t);
+sl_tensor sl_sae_trainer_ema_of(const sl_sae_trainer *t, int i);    /* of the i-th weight; only where t->ema */
+void sl_sae_trainer_use_ema(sl_sae_trainer *t);                     /* at the end: the weights become their mean */
 
 /* train_data.c: normalisation, d_bar and the first b_dec from the first rows; leaves the source at row 0. */
 sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;

@@ -76,6 +76,7 @@ typedef struct moments {        /* of rows [n, d]; sums are of x - shift, so tha
     float *shift;               /* [d] */
     double *mean;               /* [d] the sum until finish_moments */
     double sq, var;             /* var: mean |x - mean|^2 */
+    float *rows;                /* [FIRST_ROWS, d] all of them, where their median is wanted; or NULL */
 } moments;
 
 static sl_status start_moments(sl_ctx *ctx, int64_t d, moments *m, sl_err *err)
@@ -86,6 +87,8 @@ static sl_status start_moments(sl_ctx *ctx, int64_t d, moments *m, sl_err *err)
 
 static void add_rows(moments *m, const float *x, int64_t n)
 {
+    if (m->rows)
+        memcpy(m->rows + m->n * m->d, x, (size_t)(n * m->d) * sizeof *x);
     if (m->n == 0)
         memcpy(m->shift, x, (size_t)m->d * sizeof *m->shift);
     for (int64_t i = 0; i < n; i++)
@@ -142,20 +145,67 @@ static sl_status normalisation(sl_sae_trainer *t, const moments *m, const float 
     return SL_OK;
 }
 
-static sl_status use_moments(sl_sae_trainer *t, const moments *in, const moments *target, sl_err *err)
+/* The geometric median, by Weiszfeld's iteration from the mean: at most 100 rounds, until a round moves it less than 1e-5 of its spread.
+ * It replaces m->mean. A row at the median weighs as if it were 1e-6 of the spread away. */
+static sl_status find_median(sl_ctx *ctx, moments *m, sl_err *err)
+{
+    double *sum = sl_alloc(ctx, (size_t)m->d * sizeof *sum), spread = sqrt(m->var), moved = INFINITY;
+    if (!sum)
+        return sl_fail(err, SL_MEM, "sae train", NULL, "no memory for the median of %lld columns", (long long)m->d);
+    for (int round = 0; round < 100 && moved > 1e-5 * spread; round++) {
+        double weights = 0;
+        memset(sum, 0, (size_t)m->d * sizeof *sum);
+        for (int64_t i = 0; i < m->n; i++) {
+            const float *x = m->rows + i * m->d;
+            double sq = 0;
+            for (int64_t j = 0; j < m->d; j++)
+                sq += ((double)x[j] - m->mean[j]) * ((double)x[j] - m->mean[j]);
+            double w = 1 / fmax(sqrt(sq), 1e-6 * spread);
+            for (int64_t j = 0; j < m->d; j++)
+                sum[j] += w * (double)x[j];
+            weights += w;
+        }
+        moved = 0;
+        for (int64_t j = 0; j < m->d; j++) {
+            double to = sum[j] / weights;
+            moved += (to - m->mean[j]) * (to - m->mean[j]);
+            m->mean[j] = to;
+        }
+        moved = sqrt(moved);
+    }
+    sl_free(ctx, sum);
+    return SL_OK;
+}
+
+static sl_status first_bias(sl_sae_trainer *t, moments *m, const sl_sae_norm *y, sl_err *err)
+{
+    if (m->rows)
+        SL_TRY(find_median(t->ctx, m, err));
+    float *b_dec = t->s->b_dec->value.data;
+    for (int64_t j = 0; j < m->d; j++)
+        b_dec[j] = sl_sae_trainer_bias(t) == SL_BIAS_ZERO ? 0 : (float)((m->mean[j] - (y->mean ? (double)y->mean[j] : 0)) * y->scale);
+    sl_param_touch(t->s->b_dec);
+    return SL_OK;
+}
+
+static sl_status use_moments(sl_sae_trainer *t, moments *in, moments *target, sl_err *err)
 {
     const sl_act_info *info = &t->src->info;
     SL_TRY(normalisation(t, in, info->mean, info->scale, &t->in, err));
     if (t->has_target)
         SL_TRY(normalisation(t, target, info->mean_y, info->scale_y, &t->target, err));
     const sl_sae_norm *y = t->has_target ? &t->target : &t->in;
-    const moments *m = t->has_target ? target : in;
+    moments *m = t->has_target ? target : in;
     t->d_bar = y->scale * y->scale * m->var;
-    float *b_dec = t->s->b_dec->value.data;
-    for (int64_t j = 0; j < m->d; j++)
-        b_dec[j] = (float)((m->mean[j] - (y->mean ? (double)y->mean[j] : 0)) * y->scale);
-    sl_param_touch(t->s->b_dec);
-    return SL_OK;
+    return first_bias(t, m, y, err);
+}
+
+static sl_status keep_rows(sl_sae_trainer *t, moments *m, sl_err *err)
+{
+    if (sl_sae_trainer_bias(t) != SL_BIAS_MEDIAN)
+        return SL_OK;
+    m->rows = sl_alloc(t->ctx, (size_t)(FIRST_ROWS * m->d) * sizeof *m->rows);
+    return m->rows ? SL_OK : sl_fail(err, SL_MEM, "sae train", NULL, "no memory for %d rows of %lld", FIRST_ROWS, (long long)m->d);
 }
 
 sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err)
@@ -165,6 +215,8 @@ sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err)
     if (st == SL_OK && t->has_target)
         st = start_moments(t->ctx, t->s->d_out, &target, err);
     if (st == SL_OK)
+        st = keep_rows(t, t->has_target ? &target : &in, err);
+    if (st == SL_OK)
         st = t->src->seek(t->src, 0, err);
     if (st == SL_OK)
         st = first_moments(t, &in, &target, err);
@@ -172,6 +224,8 @@ sl_status sl_sae_trainer_prepare_data(sl_sae_trainer *t, sl_err *err)
         st = use_moments(t, &in, &target, err);
     if (st == SL_OK)
         st = t->src->seek(t->src, 0, err);
+    sl_free(t->ctx, in.rows);
+    sl_free(t->ctx, target.rows);
     sl_free(t->ctx, in.shift);
     sl_free(t->ctx, in.mean);
     sl_free(t->ctx, target.shift);

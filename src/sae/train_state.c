@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TENSORS = 64, CURVE_COLS = 8 };
+enum { MAX_TENSORS = 96, CURVE_COLS = 8 };
 static const char HEADER[] = "step,samples,loss,fvu,l0,dead,lr,seconds\n";
 
 /* ---- key ---- */
@@ -56,6 +56,10 @@ static int list_tensors(sl_sae_trainer *t, double *curve, named out[MAX_TENSORS]
             snprintf(out[n].name, sizeof out[n].name, "%s/%s", prefix[j], p->name);
             out[n].t = *v[j];
         }
+    }
+    for (int i = 0; t->ema && i < sl_params_count(t->s->params); i++, n++) {
+        snprintf(out[n].name, sizeof out[n].name, "ema/%s", sl_params_at(t->s->params, i)->name);
+        out[n].t = sl_sae_trainer_ema_of(t, i);
     }
     snprintf(out[n].name, sizeof out[n].name, "state/since_fired");
     out[n++].t = sl_tensor_of(SL_I64, t->since, 1, t->s->d_sae);
