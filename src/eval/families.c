@@ -7,7 +7,7 @@
 
 const sl_family *const sl_families[] = {
     &sl_family_directions, &sl_family_codes, &sl_family_firing, &sl_family_selected, &sl_family_hierarchy, &sl_family_splitting,
-    &sl_family_truth_probes, &sl_family_label_probes, &sl_family_rates, NULL
+    &sl_family_truth_probes, &sl_family_label_probes, &sl_family_letters, &sl_family_explain, &sl_family_rates, NULL
 };
 
 /* Never computed, and why. */

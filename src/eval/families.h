@@ -12,6 +12,8 @@ extern const sl_family sl_family_hierarchy;    /* absorption.c */
 extern const sl_family sl_family_splitting;    /* splitting.c */
 extern const sl_family sl_family_truth_probes; /* probes.c */
 extern const sl_family sl_family_label_probes; /* probes.c */
+extern const sl_family sl_family_letters;      /* letters.c */
+extern const sl_family sl_family_explain;      /* explain.c */
 extern const sl_family sl_family_rates;        /* rates.c */
 
 #endif

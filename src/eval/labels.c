@@ -1,5 +1,5 @@
 /* Properties of tokens that can be read off the text. */
-#include "eval/measured.h"
+#include "eval/reader.h"
 
 #include <saelab/probe.h>
 
@@ -22,52 +22,11 @@ static const char *const function_words[][N_WORDS] = {
 };
 enum { N_LANGUAGES = sizeof function_words / sizeof *function_words };
 
-typedef struct reader {
-    sl_ctx *ctx;
-    const sl_corpus *c;
-    char *bytes;            /* of one document */
-    uint8_t *in_quotes;     /* [n bytes] */
-    int64_t *start;         /* [tokens + 1] first byte of each token */
-    int64_t n;
-} reader;
-
 static bool letter(char c) { return isascii((unsigned char)c) && isalpha((unsigned char)c); }
 
 /* ---- one document ---- */
 
-static void read_tokens(reader *r, int32_t doc)
-{
-    int64_t first = r->c->doc[doc], end = r->c->doc[doc + 1];
-    r->n = 0;
-    for (int64_t t = first; t < end; t++) {
-        size_t n;
-        const char *piece = sl_tok_piece(r->c->tok, r->c->ids[t], &n);
-        r->start[t - first] = r->n;
-        if (n)
-            memcpy(r->bytes + r->n, piece, n);
-        r->n += (int64_t)n;
-    }
-    r->start[end - first] = r->n;
-}
-
-/* Straight quotes open and close in turn, curly ones by their kind; a blank line closes. The marks themselves are outside. */
-static void find_quotes(reader *r)
-{
-    bool in = false;
-    for (int64_t i = 0; i < r->n; i++) {
-        const char *b = r->bytes + i;
-        bool open = r->n - i >= 3 && memcmp(b, "\xe2\x80\x9c", 3) == 0, close = r->n - i >= 3 && memcmp(b, "\xe2\x80\x9d", 3) == 0;
-        if (open || close)
-            in = open;
-        else if (*b == '"')
-            in = !in;
-        else if (*b == '\n' && i + 1 < r->n && b[1] == '\n')
-            in = false;
-        r->in_quotes[i] = in && *b != '"' && !open;
-    }
-}
-
-static int32_t language_of(const reader *r)
+static int32_t language_of(const sl_reader *r)
 {
     int64_t count[N_LANGUAGES] = { 0 };
     for (int64_t i = 0; i < r->n;) {
@@ -90,7 +49,7 @@ static int32_t language_of(const reader *r)
     return count[best] >= LEAST_WORDS && count[best] >= 2 * second ? best : -1;
 }
 
-static void label(const reader *r, int64_t token, int32_t language, int64_t row, sl_label_set *sets)
+static void label(const sl_reader *r, int64_t token, int32_t language, int64_t row, sl_label_set *sets)
 {
     int64_t at = r->start[token], end = r->start[token + 1];
     while (at < end && isspace((unsigned char)r->bytes[at]))
@@ -130,28 +89,8 @@ static sl_status make_sets(sl_ctx *ctx, int64_t n_rows, sl_label_set **out, sl_e
     return SL_OK;
 }
 
-/* Room for the longest document. */
-static sl_status make_room(reader *r, sl_err *err)
-{
-    int64_t most_tokens = 0, most_bytes = 0;
-    for (int64_t d = 0; d < r->c->n_docs; d++) {
-        int64_t bytes = 0, tokens = r->c->doc[d + 1] - r->c->doc[d];
-        for (int64_t t = r->c->doc[d]; t < r->c->doc[d + 1]; t++) {
-            size_t n;
-            sl_tok_piece(r->c->tok, r->c->ids[t], &n);
-            bytes += (int64_t)n;
-        }
-        most_tokens = tokens > most_tokens ? tokens : most_tokens;
-        most_bytes = bytes > most_bytes ? bytes : most_bytes;
-    }
-    r->bytes = sl_alloc(r->ctx, (size_t)most_bytes);
-    r->in_quotes = sl_alloc(r->ctx, (size_t)most_bytes);
-    r->start = sl_alloc(r->ctx, (size_t)(most_tokens + 1) * sizeof *r->start);
-    return sl_have("labels", 3, (const void *const[]){ r->bytes, r->in_quotes, r->start }, err);
-}
-
 /* Rows in the order of their documents: next[i] is the row after i in the same document, first[doc] the first. */
-static sl_status walk(reader *r, const int32_t *doc, const int32_t *pos, int64_t n_rows, sl_label_set *sets, sl_err *err)
+static sl_status walk(sl_reader *r, const int32_t *doc, const int32_t *pos, int64_t n_rows, sl_label_set *sets, sl_err *err)
 {
     int32_t *first = sl_alloc(r->ctx, (size_t)r->c->n_docs * sizeof *first), *next = sl_alloc(r->ctx, (size_t)n_rows * sizeof *next);
     sl_status st;
@@ -165,8 +104,7 @@ static sl_status walk(reader *r, const int32_t *doc, const int32_t *pos, int64_t
     for (int64_t d = 0; d < r->c->n_docs; d++) {
         if (first[d] < 0)
             continue;
-        read_tokens(r, (int32_t)d);
-        find_quotes(r);
+        sl_reader_open(r, (int32_t)d);
         int32_t language = language_of(r);
         for (int32_t i = first[d]; i >= 0; i = next[i])
             label(r, pos[i], language, i, sets);
@@ -179,18 +117,16 @@ done:
 
 sl_status sl_labels_of_text(sl_ctx *ctx, const sl_corpus *c, const int32_t *doc, const int32_t *pos, int64_t n_rows, sl_label_set **out, int *n_sets, sl_err *err)
 {
-    reader r = { .ctx = ctx, .c = c };
+    sl_reader r = { 0 };
     sl_status st;
     *out = NULL;
     *n_sets = N_SETS;
     SL_GO(sl_eval_data_check(&(sl_eval_data){ .n_rows = n_rows, .corpus = c, .doc = doc, .pos = pos }, err));
-    SL_GO(make_room(&r, err));
+    SL_GO(sl_reader_new(ctx, c, &r, err));
     SL_GO(make_sets(ctx, n_rows, out, err));
     SL_GO(walk(&r, doc, pos, n_rows, *out, err));
 done:
-    sl_free(ctx, r.start);
-    sl_free(ctx, r.in_quotes);
-    sl_free(ctx, r.bytes);
+    sl_reader_release(&r);
     if (st != SL_OK) {
         sl_labels_free(ctx, *out, N_SETS);
         *out = NULL;
