@@ -10,6 +10,7 @@
 #include <saelab/kern_info.h>
 #include <saelab/lm.h>
 #include <saelab/opt.h>
+#include <saelab/presence.h>
 #include <saelab/report.h>
 #include <saelab/rng.h>
 #include <saelab/sae.h>

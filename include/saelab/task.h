@@ -10,6 +10,7 @@ typedef struct sl_task_train_config { /* option table sl_task_train_opts; the de
     int64_t steps, batch, warmup, seed;
     double lr, beta2, max_seconds;  /* max_seconds: wall time after which training stops; 0: never */
     int64_t gate_every, gate_instances; /* the gate is tried every so many steps, on so many fresh instances */
+    int64_t min_steps;              /* training goes on for so many steps even where the gate is passed before */
 } sl_task_train_config;
 extern const sl_opt sl_task_train_opts[];
 
@@ -29,7 +30,8 @@ typedef struct sl_task_result {
 /* The configuration of a pre-LN decoder for a task: n_layer blocks of width n_embd, ReLU MLP of 4 n_embd, learned positions, no dropout. */
 sl_lm_config sl_task_lm_config(const sl_world *w, const sl_task_train_config *t);
 /* Trains m on instances of SL_WORLD_ALL, made as they are needed, with Adam and the loss on the scored tokens alone: learning rate lr after
- * `warmup` steps, linear to lr / 10 over the last fifth. Ends at the first gate that is passed, or after `steps` or max_seconds.
+ * `warmup` steps, linear to lr / 10 over the last fifth. Ends at the first gate that is passed (from min_steps
+ * on), or after `steps` or max_seconds.
  * SL_ARG: not a task, or m has another vocabulary or too short a context; SL_NUMERIC: a loss
  * that is not finite; SL_CANCELLED; SL_MEM. */
 sl_status sl_task_train(sl_lm *m, const sl_world *w, const sl_task_train_config *t, sl_task_result *out, sl_err *err) SL_USE_RESULT;

@@ -21,6 +21,7 @@ const sl_opt sl_task_train_opts[] = {
     SL_OPT_FLOAT(sl_task_train_config, max_seconds, 570, 0, 1e9, "s", "wall time; 0: without limit"),
     SL_OPT_INT(sl_task_train_config, gate_every, 250, 1, 1e9, "steps", "between tries of the gate"),
     SL_OPT_INT(sl_task_train_config, gate_instances, 512, 1, 1e7, "instances", "of a try"),
+    SL_OPT_INT(sl_task_train_config, min_steps, 1000, 0, 1e9, "steps", "at least, so that a model that passes early settles"),
     SL_OPT_END
 };
 
@@ -201,7 +202,7 @@ static sl_status try_gate(trainer *r, sl_task_score *out, sl_err *err)
 static sl_status loop(trainer *r, sl_task_result *out, sl_err *err)
 {
     const sl_task_train_config *t = r->t;
-    while (!out->gate.passed && out->steps < t->steps && !(t->max_seconds > 0 && out->seconds >= t->max_seconds)) {
+    while ((!out->gate.passed || out->steps < t->min_steps) && out->steps < t->steps && !(t->max_seconds > 0 && out->seconds >= t->max_seconds)) {
         SL_TRY(step(r, out->steps++, &out->loss, err));
         out->seconds = sl_lm_clock() - r->begin;
         bool last = out->steps == t->steps || (t->max_seconds > 0 && out->seconds >= t->max_seconds);
@@ -211,11 +212,11 @@ static sl_status loop(trainer *r, sl_task_result *out, sl_err *err)
             SL_TRY(try_gate(r, &out->gate, err));
             sl_log(r->m->ctx, SL_LOG_INFO, "step %lld: loss %.4f, gate %.4f", (long long)out->steps, out->loss, out->gate.score);
         }
-        if (out->steps % 10 == 0 || last || out->gate.passed)
-            sl_progress(r->m->ctx, "train task", (double)out->steps, (double)(out->gate.passed || last ? out->steps : t->steps), "steps", "loss %.4f  gate %.4f",
-                        out->loss, out->gate.score);
+        if (out->steps % 10 == 0 && !last)
+            sl_progress(r->m->ctx, "train task", (double)out->steps, (double)t->steps, "steps", "loss %.4f  gate %.4f", out->loss, out->gate.score);
     }
     out->seconds = sl_lm_clock() - r->begin;
+    sl_progress(r->m->ctx, "train task", (double)out->steps, (double)out->steps, "steps", "loss %.4f  gate %.4f", out->loss, out->gate.score);
     return SL_OK;
 }
 
