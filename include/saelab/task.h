@@ -30,7 +30,7 @@ typedef struct sl_task_result {
 /* The configuration of a pre-LN decoder for a task: n_layer blocks of width n_embd, ReLU MLP of 4 n_embd, learned positions, no dropout. */
 sl_lm_config sl_task_lm_config(const sl_world *w, const sl_task_train_config *t);
 /* Trains m on instances of SL_WORLD_ALL, made as they are needed, with Adam and the loss on the scored tokens alone: learning rate lr after
- * `warmup` steps, linear to lr / 10 over the last fifth. Ends at the first gate that is passed (from min_steps
+ * `warmup` steps, then a cosine to lr / 20. Ends at the first gate that is passed (from min_steps
  * on), or after `steps` or max_seconds.
  * SL_ARG: not a task, or m has another vocabulary or too short a context; SL_NUMERIC: a loss
  * that is not finite; SL_CANCELLED; SL_MEM. */

@@ -101,6 +101,7 @@ typedef struct sl_task_info {
                              * "agreement": share of scored positions where the tokens of the right side are the more probable ones */
     const int8_t *side;     /* agreement: [vocab] 1 or -1 (singular and plural verbs; the two closing brackets), 0: neither; else NULL */
     double gate;            /* to proceed the model must reach this */
+    int64_t steps;          /* of training (128 instances each) that reach it */
 } sl_task_info;
 const sl_task_info *sl_world_task(const sl_world *w); /* NULL: not a task */
 

@@ -12,7 +12,7 @@ const sl_opt sl_task_train_opts[] = {
     SL_OPT_INT(sl_task_train_config, n_layer, 2, 1, 100, "blocks", "transformer blocks"),
     SL_OPT_INT(sl_task_train_config, n_head, 4, 1, 100, "heads", "attention heads; divides n_embd"),
     SL_OPT_INT(sl_task_train_config, n_embd, 64, 1, 65536, "", "width of the residual stream"),
-    SL_OPT_INT(sl_task_train_config, steps, 10000, 1, 1e9, "steps", "at most"),
+    SL_OPT_INT(sl_task_train_config, steps, 0, 0, 1e9, "steps", "at most; 0: what the task needs"),
     SL_OPT_INT(sl_task_train_config, batch, 128, 1, 1e6, "instances", "a step"),
     SL_OPT_INT(sl_task_train_config, warmup, 100, 0, 1e9, "steps", "linear warm-up of the learning rate"),
     SL_OPT_INT(sl_task_train_config, seed, 1337, 0, 9e15, "", "of the weights"),
@@ -202,10 +202,11 @@ static sl_status try_gate(trainer *r, sl_task_score *out, sl_err *err)
 static sl_status loop(trainer *r, sl_task_result *out, sl_err *err)
 {
     const sl_task_train_config *t = r->t;
-    while ((!out->gate.passed || out->steps < t->min_steps) && out->steps < t->steps && !(t->max_seconds > 0 && out->seconds >= t->max_seconds)) {
+    int64_t steps = r->schedule.steps;
+    while ((!out->gate.passed || out->steps < t->min_steps) && out->steps < steps && !(t->max_seconds > 0 && out->seconds >= t->max_seconds)) {
         SL_TRY(step(r, out->steps++, &out->loss, err));
         out->seconds = sl_lm_clock() - r->begin;
-        bool last = out->steps == t->steps || (t->max_seconds > 0 && out->seconds >= t->max_seconds);
+        bool last = out->steps == steps || (t->max_seconds > 0 && out->seconds >= t->max_seconds);
         if (sl_cancelled(r->m->ctx))
             return sl_fail(err, SL_CANCELLED, "task", NULL, "stopped by a signal at step %lld", (long long)out->steps);
         if (out->steps % t->gate_every == 0 || last) {
@@ -213,7 +214,7 @@ static sl_status loop(trainer *r, sl_task_result *out, sl_err *err)
             sl_log(r->m->ctx, SL_LOG_INFO, "step %lld: loss %.4f, gate %.4f", (long long)out->steps, out->loss, out->gate.score);
         }
         if (out->steps % 10 == 0 && !last)
-            sl_progress(r->m->ctx, "train task", (double)out->steps, (double)t->steps, "steps", "loss %.4f  gate %.4f", out->loss, out->gate.score);
+            sl_progress(r->m->ctx, "train task", (double)out->steps, (double)steps, "steps", "loss %.4f  gate %.4f", out->loss, out->gate.score);
     }
     out->seconds = sl_lm_clock() - r->begin;
     sl_progress(r->m->ctx, "train task", (double)out->steps, (double)out->steps, "steps", "loss %.4f  gate %.4f", out->loss, out->gate.score);
@@ -226,8 +227,8 @@ sl_status sl_task_train(sl_lm *m, const sl_world *w, const sl_task_train_config 
     *out = (sl_task_result){ .gate.attractor = NAN };
     SL_TRY(sl_task_fits(m, w, err));
     r.opt = (sl_optim){ .kind = SL_OPTIM_ADAMW, .beta1 = .9, .beta2 = t->beta2, .eps = 1e-8, .clip = 1 };
-    r.schedule = (sl_schedule){ .kind = SL_SCHED_LINEAR_DECAY, .lr = t->lr, .min_lr = t->lr / 10, .warmup = t->warmup, .decay_start = t->steps - t->steps / 5,
-                                .steps = t->steps };
+    r.schedule = (sl_schedule){ .kind = SL_SCHED_COSINE, .lr = t->lr, .min_lr = t->lr / 20, .warmup = t->warmup,
+                                .steps = t->steps > 0 ? t->steps : sl_world_task(w)->steps };
     sl_status st = batch_new(m->ctx, t->batch, sl_world_task(w)->T, &r.b, err);
     if (st == SL_OK)
         st = loop(&r, out, err);

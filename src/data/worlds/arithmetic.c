@@ -62,6 +62,7 @@ static sl_status build(sl_world *w, sl_err *err)
     name_features(f, D);
     w->task.measure = "exact_match";
     w->task.gate = .99;
+    w->task.steps = 4000;
     return SL_OK;
 }
 

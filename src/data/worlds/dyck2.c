@@ -37,6 +37,7 @@ static sl_status build(sl_world *w, sl_err *err)
     w->task.measure = "agreement";
     w->task.side = side;
     w->task.gate = .98;
+    w->task.steps = 4000;
     return SL_OK;
 }
 

@@ -53,6 +53,7 @@ static sl_status build(sl_world *w, sl_err *err)
     w->task.measure = "agreement";
     w->task.side = side;
     w->task.gate = .98;
+    w->task.steps = 2000;
     return SL_OK;
 }
 
