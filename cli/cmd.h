@@ -10,6 +10,7 @@ extern const command CMD_DATA_LIST, CMD_DATA_GET;
 extern const command CMD_LM_TRAIN, CMD_LM_EVAL, CMD_LM_SAMPLE, CMD_LM_INFO, CMD_LM_PRESETS;
 extern const command CMD_ACTS_CAPTURE, CMD_ACTS_IMPORT, CMD_ACTS_INFO;
 extern const command CMD_SAE_TRAIN, CMD_SAE_EVAL, CMD_SAE_INFO, CMD_SAE_VARIANTS;
+extern const command CMD_WORLD_LIST, CMD_WORLD_SAMPLE, CMD_WORLD_TRAIN;
 extern const command CMD_CACHE_LIST, CMD_CACHE_PRUNE;
 
 /* ---- what several commands do (common.c) ---- */
@@ -36,6 +37,8 @@ sl_status capture_hooks(cli *c, const capture *p, const sl_strs *hooks, const ch
 sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err); /* prints the store, and adds it to c->result (an array) */
 /* The text of `key` at the top level of dir/config.yaml, interned; NULL when there is none: what a model or an SAE was trained on. */
 const char *trained_on(cli *c, const char *dir, const char *key);
+/* The world `name` with KEY=VALUE options (cmd_world.c). */
+sl_status world_open(cli *c, const char *name, const sl_strs *set, int64_t seed, sl_world **out, sl_err *err);
 sl_status free_space(const char *dir, int64_t need_bytes, sl_err *err); /* SL_IO when that is more than what is free */
 bool on_path(const char *program); /* can it be started? */
 json_t *option_json(const sl_opt *o, const void *cfg);

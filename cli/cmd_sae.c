@@ -6,7 +6,9 @@
 #include <sys/stat.h>
 
 typedef struct train_cfg {
-    const char *acts, *lm, *hook, *text, *dataset, *out_dir;
+    const char *acts, *lm, *hook, *text, *dataset, *out_dir, *world;
+    sl_strs world_set;
+    int64_t world_seed;
     int64_t tokens, held_out;
     bool dry_run;
     sl_sae_train_config train;
@@ -20,6 +22,9 @@ static const sl_opt TRAIN_OPTS[] = {
     SL_OPT_STR(train_cfg, hook, NULL, "with --lm: where; none: the residual stream in the middle"),
     SL_OPT_STR(train_cfg, text, NULL, "with --lm: text to run over; none: what the model was trained on"),
     SL_OPT_STR(train_cfg, dataset, NULL, "with --lm: or a text of `saelab data list`"),
+    SL_OPT_STR(train_cfg, world, NULL, "or a world of `saelab world list`; a task needs its model as well (--lm)"),
+    SL_OPT_STRS(train_cfg, world_set, "KEY=VALUE: an option of the world"),
+    SL_OPT_INT(train_cfg, world_seed, 42, 0, 9e15, "", "of the world"),
     SL_OPT_INT(train_cfg, tokens, 1e6, 1, 1e15, "rows", "with --lm: rows to capture"),
     SL_OPT_INT(train_cfg, held_out, 1e5, 1, 1e15, "rows", "with --lm: rows of the validation text to capture, for `saelab sae eval`"),
     SL_OPT_BOOL(train_cfg, dry_run, 0, "only say what time, memory and disk it needs"),
@@ -74,8 +79,12 @@ static sl_status capture_for(cli *c, train_cfg *t, sl_err *err)
 
 static sl_status check_source(cli *c, train_cfg *t, sl_err *err)
 {
+    if (t->world && t->acts)
+        return sl_fail(err, SL_ARG, "--world", "one of them", "--acts and --world together");
+    if (t->world)
+        return SL_OK;
     if (!t->acts == !t->lm)
-        return sl_fail(err, SL_ARG, "--acts", "--acts FOLDER, or --lm FOLDER", "%s", t->acts ? "--acts and --lm together" : "what is there to train on?");
+        return sl_fail(err, SL_ARG, "--acts", "--acts FOLDER, --lm FOLDER, or --world NAME", "%s", t->acts ? "--acts and --lm together" : "what is there to train on?");
     if (t->acts)
         return SL_OK;
     sl_lm *m = NULL;
@@ -164,10 +173,10 @@ static sl_status train_on(cli *c, train_cfg *t, sl_act_source *acts, sl_err *err
     if (t->dry_run)
         return dry_run(c, t, acts, d_sae, err);
     SL_GO(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, d_sae, t->variant, (uint64_t)t->train.seed, &s, err));
-    if (t->acts) /* with --lm the folder is ours already */
+    if (!t->lm || t->world) /* with --lm the folder is ours already */
         SL_GO(config_claim(c, t->out_dir, &again, err));
-    next_step(c, "saelab sae eval %s%s", t->out_dir, t->lm ? "" : " --acts HELD_OUT_STORE");
-    if ((again || t->lm) && training_was_done(c, t->out_dir))
+    next_step(c, "saelab sae eval %s%s", t->out_dir, t->lm && !t->world ? "" : " --acts HELD_OUT_STORE");
+    if ((again || (t->lm && !t->world)) && training_was_done(c, t->out_dir))
         goto done;
     SL_GO(sl_sae_train(s, acts, &t->train, t->out_dir, &r, err));
     SL_GO(sl_sae_save(s, t->out_dir, err));
@@ -180,6 +189,29 @@ done:
     return st;
 }
 
+/* Rows made as they are needed: of a superposition world, or of a model that was trained on a task. */
+static sl_status train_on_world(cli *c, train_cfg *t, sl_err *err)
+{
+    sl_world *w = NULL;
+    sl_lm *m = NULL;
+    sl_act_source *acts = NULL;
+    sl_status st;
+    SL_GO(world_open(c, t->world, &t->world_set, t->world_seed, &w, err));
+    bool task = sl_world_task(w) != NULL;
+    if (task != (t->lm != NULL))
+        SL_GO(sl_fail(err, SL_ARG, "--world", task ? "--lm FOLDER of `saelab world train`" : "--world without --lm",
+                      task ? "%s is a task: its activations are those of a model" : "%s has rows of its own", t->world));
+    if (task)
+        SL_GO(sl_lm_load(c->ctx, t->lm, &m, NULL, err));
+    SL_GO(task ? sl_task_open(m, w, SL_WORLD_TRAIN, t->hook, &acts, err) : sl_world_open(w, SL_WORLD_TRAIN, &acts, err));
+    st = train_on(c, t, acts, err);
+done:
+    sl_act_source_free(acts);
+    sl_lm_free(m);
+    sl_world_free(w);
+    return st;
+}
+
 static sl_status train(cli *c, sl_err *err)
 {
     train_cfg *t = c->cfg;
@@ -189,6 +221,8 @@ static sl_status train(cli *c, sl_err *err)
     if (!t->out_dir && !t->dry_run)
         return sl_fail(err, SL_ARG, "-o", "-o FOLDER", "where does the SAE go?");
     SL_TRY(check_source(c, t, err));
+    if (t->world)
+        return train_on_world(c, t, err);
     if (t->lm && t->dry_run)
         return SL_OK;
     if (t->lm) {
@@ -206,7 +240,8 @@ const command CMD_SAE_TRAIN = {
     .name = "sae train", .args = "", .what = "Train a sparse autoencoder on activations.",
     .text = "Writes a SAELens folder (cfg.json, sae_weights.safetensors) with metrics.csv and config.yaml. An interrupted training goes on when the same "
             "command is given again. `--help --variant V` shows the options of another variant.",
-    .examples = "  saelab sae train --acts my_acts -o my_sae --k 32 --d-sae 4096\n  saelab sae train --lm my_lm -o my_sae --variant standard\n",
+    .examples = "  saelab sae train --acts my_acts -o my_sae --k 32 --d-sae 4096\n  saelab sae train --lm my_lm -o my_sae --variant standard\n"
+                "  saelab sae train --world synth1k -o my_sae --k 8 --d-sae 1024\n",
     .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .run = train,
 };
 
