@@ -131,7 +131,7 @@ def saelens(p):
     jumprelu = JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
     for mode in ("step", "tanh"):
         case(f"jumprelu_{mode}", *jumprelu, free=True, coefficients={"l0": 0.4}, jumprelu_bandwidth=BANDWIDTH, jumprelu_sparsity_loss_mode=mode)
-    case("jumprelu_pre_act", *jumprelu, free=True, dead="dead", coefficients={"l0": 0.4}, jumprelu_bandwidth=BANDWIDTH, pre_act_loss_coefficient=0.3)
+    case("jumprelu_pre_act", *jumprelu, dead="dead", coefficients={"l0": 0.4}, jumprelu_bandwidth=BANDWIDTH, pre_act_loss_coefficient=0.3)
     case("gated", GatedTrainingSAE, GatedTrainingSAEConfig, free=True, coefficients={"l1": 0.7})
     return out
 
@@ -143,7 +143,6 @@ def dictionary_learning(p):
     from dictionary_learning.trainers.gdm import GatedSAETrainer
     from dictionary_learning.trainers.jumprelu import JumpReluTrainer
     from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKTrainer
-    from dictionary_learning.trainers.p_anneal import PAnnealTrainer
     from dictionary_learning.trainers.standard import StandardTrainer, StandardTrainerAprilUpdate
     from dictionary_learning.trainers.top_k import TopKTrainer
     out = Goldens()
@@ -177,7 +176,6 @@ def dictionary_learning(p):
 
     case("standard", StandardTrainer, l1_penalty=0.7)
     case("april", StandardTrainerAprilUpdate, free=True, l1_penalty=0.7)
-    case("p_anneal", PAnnealTrainer, sparsity_function="Lp^p", initial_sparsity_penalty=0.7, p_start=0.5)
     for name, trainer, more in (("topk", TopKTrainer, {}), ("batchtopk", BatchTopKTrainer, {}),
                                 ("matryoshka", MatryoshkaBatchTopKTrainer, {"group_fractions": [w / F for w in (8, 16, 40)]})):
         case(name, trainer, k=K, **more)

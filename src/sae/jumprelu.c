@@ -6,7 +6,8 @@
  *     tanh     mean_b sum_j tanh(tanh_scale z_j |d_j|)                         (Anthropic, January 2025 update; SAELens)
  * L0 = mean_b sum_j 1[a_j > theta_j]. Gradients of theta are straight-through with a rectangle of width `bandwidth` (op_latents.c), also
  * under the step; w(t) rises over the first warmup of the steps. pre_act > 0 adds pre_act sum max(theta_j - a_j, 0) / B over dead latents,
- * which nothing else reaches. space=log trains ln theta, which keeps it positive but nearly still once it is small (SAELens #494).
+ * which nothing else reaches. SAELens weighs that by |d_j|: the same for rows of norm 1. space=log trains ln theta,
+ * which keeps it positive but nearly still once it is small (SAELens #494).
  * target_l0 > 0 with l0 or tanh: the autotuner moves w (autotune.h).
  * Differs from the paper: S in latents a row and not divided by anything, the reconstruction term by d_bar (recipe saelab); bandwidth and
  * first threshold are in units of normalised pre-activations (about 1), where the paper has .001 for data of mean |x|^2 = 1. The recipe

@@ -76,6 +76,22 @@ static const char *golden_name(const sl_sae *s, const char *name)
     return name;
 }
 
+static void fold_norms(sl_sae *s)
+{
+    float *W_enc = s->W_enc->value.data, *b_enc = s->b_enc->value.data, *W_dec = s->W_dec->value.data;
+    for (int64_t f = 0; f < s->d_sae; f++) {
+        double sq = 0;
+        for (int64_t j = 0; j < s->d_in; j++)
+            sq += (double)W_dec[f * s->d_in + j] * (double)W_dec[f * s->d_in + j];
+        float norm = (float)sqrt(sq);
+        b_enc[f] *= norm;
+        for (int64_t j = 0; j < s->d_in; j++) {
+            W_enc[f * s->d_in + j] *= norm;
+            W_dec[f * s->d_in + j] /= norm;
+        }
+    }
+}
+
 static void make(peer *p, const peer_step *step)
 {
     sl_err err;
@@ -85,6 +101,8 @@ static void make(peer *p, const peer_step *step)
     sl_assert_ok(sl_sae_make(p->ctx, step->variant, W->dim[1], W->dim[0], step->opts, 0, SL_F32, true, &p->s, &err));
     p->s->recipe = step->recipe ? step->recipe : peer_recipe(p->name);
     p->s->center_input = !step->whole_input;
+    if (step->free_decoder) /* as the trainer does under a recipe without unit rows */
+        p->s->W_dec->flags &= ~(unsigned)SL_PARAM_UNIT_ROWS;
     for (int i = 0; i < sl_params_count(p->s->params); i++) {
         sl_param *w = sl_params_at(p->s->params, i);
         const sl_tensor *v = of_problem(p, step->free_decoder && strcmp(w->name, "W_dec") == 0 ? "W_dec_free" : golden_name(p->s, w->name));
@@ -92,6 +110,8 @@ static void make(peer *p, const peer_step *step)
         memcpy(w->value.data, v->data, sl_nbytes(v));
         sl_param_touch(w);
     }
+    if (step->folded)
+        fold_norms(p->s);
 }
 
 static void count(void *user, int64_t first_row, const sl_csr *part)

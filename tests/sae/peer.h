@@ -21,6 +21,7 @@ typedef struct peer_step {
     const void *opts;
     const char *dead;           /* "dead", "few" or NULL */
     bool free_decoder;          /* W_dec_free in place of W_dec */
+    bool folded;                /* rows of W_dec divided by their norms, those of W_enc and b_enc times them */
     bool whole_input;           /* the encoder sees x, not x - b_dec */
     const sl_recipe *recipe;    /* NULL: the peer's */
 } peer_step;

@@ -119,11 +119,27 @@ static void saelens_auxk_takes_negative_latents(void **state)
     peer_close(&p);
 }
 
+/* SAELens selects by a_j |d_j|, as if rows had norm 1. Ours by a_j: the same once the norms are folded into the encoder, as in its files. */
+static void saelens_selects_by_scaled_latents(void **state)
+{
+    (void)state;
+    peer p;
+    peer_open(&p, "saelens");
+    peer_run(&p, "topk_free", &(peer_step){ .variant = "topk", .opts = &plain, .free_decoder = true, .folded = true });
+    peer_same_loss(&p);
+    peer_same_grad(&p, "b_dec");
+    peer_run(&p, "topk_free", &(peer_step){ .variant = "topk", .opts = &plain, .free_decoder = true });
+    float unfolded = (float)p.loss;
+    assert_false(peer_close_to("loss", &unfolded, peer_tensor(&p, "topk_free", "loss", NULL), 1, false));
+    peer_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(saelens), cmocka_unit_test(dictionary_learning), cmocka_unit_test(sparsify),
         cmocka_unit_test(sparsify_encoder_gets_nothing_from_auxk), cmocka_unit_test(saelens_auxk_takes_negative_latents),
+        cmocka_unit_test(saelens_selects_by_scaled_latents),
     };
     return cmocka_run_group_tests_name("sae_peer_topk", tests, NULL, NULL);
 }
