@@ -47,7 +47,8 @@ sl_coder sl_coder_of(sl_sae *s); /* borrows s */
 /* ---- on held-out rows ---- */
 
 /* One pass over rows 0 .. of the source (at most max_rows where that is > 0): l0, density, fvu, ev, dead, dense_gt10pct,
- * reconstruction_error, autoencoder_loss, neuron_sparsity, latent_sparsity, activation_entropy, latent_entropy. rates [d_sae]: firing rates,
+ * reconstruction_error, autoencoder_loss, neuron_sparsity, latent_sparsity, activation_entropy, latent_entropy, cosine, l2_ratio, recon_bias; with
+ * bootstrap intervals over documents (without them over blocks of rows) where a value is a mean over rows. rates [d_sae]: firing rates,
  * or NULL. SL_SHAPE: another d_in; SL_DATA: no rows; SL_ARG: an endless source without max_rows; SL_NUMERIC: a row that is not finite. */
 sl_status sl_eval_rows(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err) SL_USE_RESULT;
 sl_status sl_eval_coder_rows(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err) SL_USE_RESULT;
@@ -66,7 +67,7 @@ sl_status sl_eval_distributions(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int
 /* ---- inside the language model ---- */
 
 /* Loss of the model over documents [first_doc, end_doc) with the stream at `hook` left alone, replaced by the SAE's reconstruction, and
- * replaced by zeros, at every position: ce_orig, ce_sae, ce_zero, ce_delta, ce_loss_score, transformer_loss, transformer_perplexity,
+ * replaced by zeros, at every position: ce_orig, ce_sae, ce_zero, ce_delta, ce_loss_score, kl_sae, kl_zero, kl_score, transformer_loss, transformer_perplexity,
  * downstream_loss_original, _reconstructed, _delta_absolute, _delta_percent. s NULL: the stream is replaced by itself, so that ce_delta is 0.
  * max_tokens > 0: stop after the batch that reaches it. SL_SHAPE: the SAE does not fit the hook; SL_DATA: nothing to score. */
 sl_status sl_eval_splice(sl_ctx *ctx, sl_lm *lm, sl_sae *s, const char *hook, const sl_corpus *c, int64_t first_doc, int64_t end_doc, int64_t max_tokens, sl_metrics *out, sl_err *err) SL_USE_RESULT;

@@ -67,6 +67,22 @@ sl_status sl_absorption_by_parent(sl_ctx *ctx, const sl_eval_data *d, double *sc
 /* The check that sl_measure begins with. */
 sl_status sl_eval_data_check(const sl_eval_data *d, sl_err *err) SL_USE_RESULT;
 
+/* ---- from a coder and a source to the arrays ---- */
+
+typedef struct sl_gathered { /* owns what `data` points to, but for W_dec */
+    sl_eval_data data;
+    int64_t *row;           /* [n_rows] row ids of the source */
+    int32_t *token;         /* [n_rows], or NULL */
+    bool shares;            /* all but the codes belong to another one */
+} sl_gathered;
+/* Rows 0 .. of the source (at most max_rows where that is > 0), with their codes, documents, positions and, where its batches carry them, true
+ * codes over n_truth features. The caller adds directions of truth, parents, text and labels to out->data. Release it even after a failure.
+ * SL_SHAPE: d_in differs; SL_ARG: an endless source without max_rows; SL_DATA: no rows; SL_MEM; what source and coder say. */
+sl_status sl_gather(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, int64_t n_truth, sl_gathered *out, sl_err *err) SL_USE_RESULT;
+/* The same rows by another coder of the same d_in; `of` must outlive *out. */
+sl_status sl_gather_again(sl_ctx *ctx, const sl_coder *c, const sl_gathered *of, sl_gathered *out, sl_err *err) SL_USE_RESULT;
+void sl_gathered_release(sl_ctx *ctx, sl_gathered *g);
+
 /* ---- distributions, for pictures and comparisons ---- */
 
 /* fired [n_cols]: rows in which each latent fires. magnitude [n_cols, SL_RATE_BINS]: its active values, bin b holds 2^(MIN + b) <= z <

@@ -26,7 +26,7 @@ static sl_status walk(const sl_coder *c, sl_act_source *rows, int64_t want, sl_c
         if (b.n < 1 || b.n > ask)
             return sl_fail(err, SL_SHAPE, "activations", "1 row to as many as asked for", "%lld rows where %lld were asked for", (long long)b.n, (long long)ask);
         SL_TRY(c->encode(c->self, b.x, b.n, z, xhat, err));
-        see(user, &(sl_pass_chunk){ b.x, xhat, z, b.n });
+        see(user, &(sl_pass_chunk){ b.x, xhat, z, b.doc, b.n, want });
         done += b.n;
     }
     return SL_OK;

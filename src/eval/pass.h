@@ -7,7 +7,8 @@
 typedef struct sl_pass_chunk {
     const float *x, *xhat;  /* [n, d_in] */
     const sl_codes *z;      /* n rows */
-    int64_t n;
+    const int32_t *doc;     /* [n] or NULL */
+    int64_t n, want;        /* want: rows of the whole pass */
 } sl_pass_chunk;
 
 /* Calls see for each chunk, in order. *n_rows: rows seen. Errors as sl_eval_rows. */

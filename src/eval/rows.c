@@ -1,5 +1,5 @@
 /* Metrics over held-out rows: sparsity, reconstruction, dead and dense latents, and the template's keys. Definitions: docs/METRICS.md. */
-#include "eval/pass.h"
+#include "eval/recon.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,6 +13,7 @@ typedef struct sums {
     double *norm;           /* [d_sae] |d_j| */
     double sq, err;         /* sum |x - shift|^2, sum |x - x^|^2 */
     double penalty;         /* sum z_j |d_j| */
+    sl_recon recon;
 } sums;
 
 /* ---- gathering ---- */
@@ -36,6 +37,8 @@ static void see(void *user, const sl_pass_chunk *c)
 {
     sums *a = user;
     see_inputs(a, c);
+    a->recon.want = c->want;
+    sl_recon_see(&a->recon, c);
     int64_t nnz = c->z->row_ptr[c->n];
     for (int64_t i = 0; i < nnz; i++) {
         int32_t f = c->z->idx[i];
@@ -107,12 +110,15 @@ static sl_status put_entropy(sl_ctx *ctx, const char *name, const int64_t *count
     return sl_metrics_put(ctx, out, name, h / log((double)m), m, err);
 }
 
-static sl_status put_all(sl_ctx *ctx, const sums *a, double l1, sl_metrics *out, sl_err *err)
+static sl_status put_all(sl_ctx *ctx, sums *a, double l1, sl_metrics *out, sl_err *err)
 {
     SL_TRY(put_sparsity(ctx, a, out, err));
     SL_TRY(put_reconstruction(ctx, a, l1, out, err));
     SL_TRY(put_entropy(ctx, "activation_entropy", a->positive, a->d_in, out, err));
-    return put_entropy(ctx, "latent_entropy", a->fired, a->d_sae, out, err);
+    SL_TRY(put_entropy(ctx, "latent_entropy", a->fired, a->d_sae, out, err));
+    for (int64_t j = 0; j < a->d_in; j++)
+        a->mean[j] /= (double)a->n;
+    return sl_recon_put(&a->recon, a->mean, out, err);
 }
 
 /* ---- */
@@ -127,7 +133,7 @@ static sl_status allocate(sl_ctx *ctx, sums *a, sl_err *err)
     a->shift = sl_alloc(ctx, d * sizeof *a->shift);
     if (!a->fired || !a->norm || !a->positive || !a->mean || !a->shift)
         return sl_fail(err, SL_MEM, "evaluation", NULL, "no memory for %zu latents", m);
-    return SL_OK;
+    return sl_recon_new(ctx, a->d_in, a->shift, &a->recon, err);
 }
 
 static void decoder_norms(const float *w, sums *a)
@@ -142,7 +148,7 @@ static void decoder_norms(const float *w, sums *a)
 
 sl_status sl_eval_coder_rows(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err)
 {
-    sums a = { .d_in = c->d_in, .d_sae = c->d_sae };
+    sums a = { .d_in = c->d_in, .d_sae = c->d_sae, .recon.ctx = ctx };
     int64_t n;
     sl_status st;
     SL_GO(allocate(ctx, &a, err));
@@ -152,6 +158,7 @@ sl_status sl_eval_coder_rows(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows
     for (int64_t f = 0; rates && f < a.d_sae; f++)
         rates[f] = (float)((double)a.fired[f] / (double)n);
 done:
+    sl_recon_release(&a.recon);
     sl_free(ctx, a.fired);
     sl_free(ctx, a.norm);
     sl_free(ctx, a.positive);

@@ -75,15 +75,18 @@ static void four_rows(void **state)
     is(&m, "neuron_sparsity", .5);
     is(&m, "activation_entropy", -(.75 * log(.75) + .25 * log(.25)) / log(2));
     is(&m, "latent_entropy", -(.75 * log(.75) + .25 * log(.25)) / log(3));
-    assert_int_equal(m.n, 12);
+    assert_int_equal(m.n, 15);
     assert_int_equal(sl_metrics_get(&m, "fvu")->n, 4);
+    is(&m, "cosine", (1 + 6 / sqrt(5 * 8) + 3 / sqrt(10)) / 3); /* rows and reconstructions longer than 0 */
+    is(&m, "l2_ratio", (1 + sqrt(8 / 5.) + 3 / sqrt(10)) / 3);
+    is(&m, "recon_bias", (1 + 8 + 9) / (1 + 6 + 9.));
     sl_assert_close_f32("rates", rates, (float[]){ .75f, .25f, 0 }, 3, 0, 0);
     sl_assert_ok(sl_eval_rows(ctx, s, &r.src, 2, &m, NULL, &err)); /* the first two rows; replaces the values */
     is(&m, "l0", 1.5);
     is(&m, "fvu", 1);
     sl_assert_ok(sl_eval_rows(ctx, s, &r.src, 2, &m, NULL, &err)); /* always from the first row */
     is(&m, "l0", 1.5);
-    assert_int_equal(m.n, 12);
+    assert_int_equal(m.n, 15);
     sl_metrics_release(ctx, &m);
     rows_release(&r);
     sl_sae_free(s);

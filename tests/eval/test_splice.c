@@ -84,8 +84,50 @@ static void identity_changes_nothing(void **state)
         assert_true(fabs(value(&m, "ce_orig") - plain) < 1e-6);
         assert_true(fabs(value(&m, "ce_delta")) <= 1e-5);
         assert_true(fabs(value(&m, "ce_zero") - plain) > 1e-3);
+        assert_true(value(&m, "kl_sae") <= 1e-9 && value(&m, "kl_zero") > 1e-3 && fabs(value(&m, "kl_score") - 1) < 1e-6);
         sl_metrics_release(l.ctx, &m);
     }
+    end(&l);
+}
+
+static sl_var no_stream(void *user, sl_tape *t, sl_var x)
+{
+    (void)user;
+    return sl_scale(t, x, 0);
+}
+
+/* KL(original || zeros) over one window, from softmaxes in double. */
+static void divergence(void **state)
+{
+    (void)state;
+    lab l;
+    sl_err err;
+    start(&l);
+    sl_tape *t;
+    sl_metrics m = { 0 };
+    sl_hook_id at;
+    double logp[2][T * V], kl = 0;
+    sl_tensor ids = sl_tensor_of(SL_I32, l.ids + l.doc[2], 2, (int64_t)1, (int64_t)T);
+    sl_assert_ok(sl_hook_parse("blocks.1.hook_resid_pre", sl_lm_cfg(l.lm), &at, &err));
+    sl_assert_ok(sl_tape_new(l.ctx, SL_F32, &t, &err));
+    for (int zeroed = 0; zeroed < 2; zeroed++) {
+        sl_var y = sl_gpt_logits(t, l.lm, sl_gpt_hidden(t, l.lm, &ids, zeroed ? &(sl_gpt_hook){ at, no_stream, NULL } : NULL));
+        sl_assert_ok(sl_tape_status(t, &err));
+        const float *v = sl_value(t, y)->data;
+        for (int i = 0; i < T; i++) {
+            double z = 0;
+            for (int k = 0; k < V; k++)
+                z += exp((double)v[i * V + k]);
+            for (int k = 0; k < V; k++)
+                logp[zeroed][i * V + k] = (double)v[i * V + k] - log(z);
+        }
+    }
+    for (int i = 0; i < T * V; i++)
+        kl += exp(logp[0][i]) * (logp[0][i] - logp[1][i]) / T;
+    sl_assert_ok(sl_eval_splice(l.ctx, l.lm, NULL, "blocks.1.hook_resid_pre", &l.corpus, 2, 3, 0, &m, &err));
+    assert_true(fabs(value(&m, "kl_zero") - kl) < 1e-5 * (1 + kl));
+    sl_tape_free(t);
+    sl_metrics_release(l.ctx, &m);
     end(&l);
 }
 
@@ -217,7 +259,7 @@ static void not_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(identity_changes_nothing), cmocka_unit_test(perfect_and_damaged), cmocka_unit_test(score), cmocka_unit_test(ranges), cmocka_unit_test(not_finite),
+        cmocka_unit_test(identity_changes_nothing), cmocka_unit_test(divergence), cmocka_unit_test(perfect_and_damaged), cmocka_unit_test(score), cmocka_unit_test(ranges), cmocka_unit_test(not_finite),
     };
     return cmocka_run_group_tests_name("eval_splice", tests, NULL, NULL);
 }
