@@ -125,13 +125,10 @@ sl_status sl_sae_init(sl_sae *s, sl_err *err)
     return SL_OK;
 }
 
-sl_status sl_sae_make(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_dtype dtype,
-                      bool trainable, sl_sae **out, sl_err *err)
+sl_status sl_sae_make_of(sl_ctx *ctx, const sl_sae_ops *ops, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_dtype dtype,
+                         bool trainable, sl_sae **out, sl_err *err)
 {
     *out = NULL;
-    const sl_sae_ops *ops = sl_sae_ops_find(variant);
-    if (!ops)
-        return sl_fail(err, SL_ARG, "variant", "one that `saelab sae variants` lists", "there is no variant '%s'", variant ? variant : "");
     if (d_in < 1 || d_sae < 1 || d_sae > INT32_MAX || d_in > MAX_WEIGHTS / d_sae)
         return sl_fail(err, SL_ARG, "d_in, d_sae", "at least 1, and at most 2^40 weights", "an SAE of %lld x %lld", (long long)d_sae, (long long)d_in);
     sl_sae *s = sl_alloc(ctx, sizeof *s);
@@ -150,6 +147,16 @@ sl_status sl_sae_make(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_
     else
         sl_sae_free(s);
     return st;
+}
+
+sl_status sl_sae_make(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_dtype dtype,
+                      bool trainable, sl_sae **out, sl_err *err)
+{
+    const sl_sae_ops *ops = sl_sae_ops_find(variant);
+    if (ops)
+        return sl_sae_make_of(ctx, ops, d_in, d_sae, vopts, seed, dtype, trainable, out, err);
+    *out = NULL;
+    return sl_fail(err, SL_ARG, "variant", "one that `saelab sae variants` lists", "there is no variant '%s'", variant ? variant : "");
 }
 
 sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_sae **out, sl_err *err)
@@ -178,10 +185,10 @@ sl_sae_info sl_sae_about(const sl_sae *s)
     memcpy(i.model, s->model, sizeof i.model);
     memcpy(i.dataset, s->dataset, sizeof i.dataset);
     i.max_active = s->ops->max_active(s->opts, s->d_sae);
-    i.l1 = s->ops->l1 ? s->ops->l1(s) : 0;
     i.format = s->format ? s->format : "";
     i.row_norm = sl_row_norm_name(s->row_norm);
     i.center_input = s->center_input;
+    i.l1 = s->ops->l1 ? s->ops->l1(s) : 0;
     return i;
 }
 
@@ -233,9 +240,9 @@ static sl_status encode_chunk(sl_sae *s, const float *x, int64_t row, int64_t n,
         return sl_fail(err, SL_NUMERIC, "activations", "finite numbers", "row %lld, column %lld is %g",
                        (long long)(row + bad / s->d_in), (long long)(bad % s->d_in), (double)x[bad]);
     sl_tape_reset(t);
-    sl_sae_pass p = { .x = sl_const(t, &rows) };
     if (s->row_norm)
         SL_TRY(sl_rows_normalize(t, s->row_norm, &rows, err));
+    sl_sae_pass p = { .x = sl_const(t, &rows) };
     if (xhat)
         p = sl_sae_forward(t, s, p.x, p.x, NULL);
     else
@@ -248,9 +255,9 @@ static sl_status encode_chunk(sl_sae *s, const float *x, int64_t row, int64_t n,
                        (long long)z->capacity, (long long)row, (long long)(row + n - 1));
     if (xhat)
         memcpy(xhat, sl_value(t, p.xhat)->data, (size_t)(n * s->d_out) * sizeof *xhat);
-    return SL_OK;
     if (xhat && !s->ops->d_out) /* SAELens leaves the outputs of transcoders as they are */
         sl_rows_restore(s->row_norm, x, n, s->d_in, xhat);
+    return SL_OK;
 }
 
 /* Rows a chunk: enough to keep the threads busy, few enough to keep dense latents small. */
@@ -305,9 +312,9 @@ sl_status sl_sae_decode(sl_sae *s, const sl_codes *z, int64_t n, float *xhat, sl
     SL_TRY(need_tape(s, err));
     if (n < 0 || n > z->n_rows)
         return sl_fail(err, SL_SHAPE, "codes", "as many rows as are asked for", "%lld rows of codes of %lld", (long long)n, (long long)z->n_rows);
-    if (n == 0)
     if (s->row_norm)
         return sl_fail(err, SL_UNAVAILABLE, "codes", "sl_sae_encode's xhat", "this SAE normalises each row, so that codes alone do not say x^");
+    if (n == 0)
         return SL_OK;
     for (int64_t r = 0, step = chunk_rows(s); s->ops->decode && r < n; r += step)
         SL_TRY(decode_chunk(s, z, r, n - r < step ? n - r : step, xhat + r * s->d_out, err));

@@ -117,6 +117,10 @@ struct sl_sae {
 sl_status sl_sae_make(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_dtype dtype,
                       bool trainable, sl_sae **out, sl_err *err) SL_USE_RESULT;
 
+/* The same of a variant that need not be registered. */
+sl_status sl_sae_make_of(sl_ctx *ctx, const sl_sae_ops *ops, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_dtype dtype,
+                         bool trainable, sl_sae **out, sl_err *err) SL_USE_RESULT;
+
 /* Weights and state as sl_sae_new makes them from the seed and s->recipe; moments 0. */
 sl_status sl_sae_init(sl_sae *s, sl_err *err) SL_USE_RESULT;
 sl_status sl_sae_check_options(const sl_opt *table, const void *opts, sl_err *err) SL_USE_RESULT; /* SL_ARG: a field out of its range */
