@@ -1,15 +1,14 @@
-/* The L0 autotuner. See autotune.h and science.md B6, whose scheme for magnitudes this is: an integral controller that all but rests while
- * things move the right way by themselves, so that it does not run ahead of a network that follows slowly. */
+/* The L0 autotuner. See autotune.h. */
 #include "sae/autotune.h"
 
 #include <math.h>
 
-static const double RATE = .003;     /* of ln factor a step at full error */
-static const double DAMPED = .01;    /* of it while l0 moves towards the target */
-static const double KEEP = .98;      /* of the mean l0, a step */
-static const double CLOSE = .005;    /* errors below this move nothing */
+static const double INTEGRAL = 40;   /* by which ln factor moves over a whole run at error 1, */
+static const double FASTEST = .02;   /* and at most in a step, as the latents follow no faster */
+static const double DAMPING = 2;     /* per unit by which the error changes */
+static const double CLIP = 1.5;      /* greatest error that counts: a factor of 4.5 */
 static const double LIMIT = 13.8155; /* ln 1e6: of ln factor, either way */
-static const double REPORTED = .05;  /* error at the end that is a warning */
+static const double REPORTED = .05;  /* relative error at the end that is a warning */
 
 sl_var sl_sae_penalty_norms(sl_tape *t, const sl_sae *s)
 {
@@ -19,6 +18,11 @@ sl_var sl_sae_penalty_norms(sl_tape *t, const sl_sae *s)
 double sl_autotune_factor(const sl_sae *s)
 {
     return exp(s->state[SL_TUNE_LOG]);
+}
+
+static double error_of(double l0, double target)
+{
+    return fmax(-CLIP, fmin(CLIP, log(fmax(l0 / target, 1e-6))));
 }
 
 static void report(const sl_sae *s, double target)
@@ -33,12 +37,12 @@ void sl_autotune_step(sl_sae *s, double target, double hold, const sl_sae_batch 
 {
     if (!(target > 0))
         return;
-    double *log_factor = &s->state[SL_TUNE_LOG], *l0 = &s->state[SL_TUNE_L0], *before = &s->state[SL_TUNE_BEFORE];
-    *before = *l0;
-    *l0 = *l0 < 0 ? seen->l0 : KEEP * *l0 + (1 - KEEP) * seen->l0;
-    double e = fmin(1, *l0 / target - 1), moved = *before < 0 ? 0 : *l0 - *before;
-    if (fabs(e) >= CLOSE && (double)(b->step + 1) > hold * (double)b->steps)
-        *log_factor = fmin(LIMIT, fmax(-LIMIT, *log_factor + RATE * (e * moved < 0 ? DAMPED : 1) * e));
+    double *log_factor = &s->state[SL_TUNE_LOG], *l0 = &s->state[SL_TUNE_L0];
+    double keep = fmax(0, fmin(.98, 1 - 100 / (double)b->steps)), before = *l0 < 0 ? seen->l0 : *l0;
+    *l0 = keep * before + (1 - keep) * seen->l0;
+    double e = error_of(*l0, target), moved = e - error_of(before, target);
+    if ((double)(b->step + 1) > hold * (double)b->steps)
+        *log_factor = fmin(LIMIT, fmax(-LIMIT, *log_factor + fmin(FASTEST, INTEGRAL / (double)b->steps) * e + DAMPING * moved));
     if (b->step + 1 == b->steps)
         report(s, target);
 }

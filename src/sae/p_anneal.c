@@ -18,7 +18,7 @@ static const sl_opt options[] = {
     SL_OPT_FLOAT(sl_p_anneal_options, l1_warmup, .05, 0, 1, "of the steps", "share of the run over which the penalty rises from 0"),
     SL_OPT_FLOAT(sl_p_anneal_options, p_end, .2, .01, 1, "", "the last exponent"),
     SL_OPT_FLOAT(sl_p_anneal_options, anneal_start, .3, 0, 1, "of the steps", "share of the run after which p falls"),
-    SL_OPT_FLOAT(sl_p_anneal_options, anneal_end, .9, 0, 1, "of the steps", "share of the run after which p is p_end"),
+    SL_OPT_FLOAT(sl_p_anneal_options, anneal_end, .8, 0, 1, "of the steps", "share of the run after which p is p_end"),
     SL_OPT_INT(sl_p_anneal_options, updates, 10, 1, 1000000, "", "equal steps in which p falls"),
     SL_OPT_FLOAT(sl_p_anneal_options, target_l0, 0, 0, 1e6, "latents", "active latents a row that the weight is tuned to; 0: it stays"),
     SL_OPT_END
