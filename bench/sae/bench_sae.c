@@ -1,131 +1,276 @@
-/* Speed of TopK training: tokens/s of whole steps, and where the time of a step goes. Rows are gaussian and made beforehand, so that no
- * source is waited for. Arguments: d_in d_sae k batch steps (defaults 384 3072 32 1024 20). Last line: JSON. */
-#include "sae/variant.h"
+/* Speed and memory of TopK training, ours against the peers' (bench/peers/sae_step.py), and of the encoder alone.
+ *
+ *     bench_sae [--python PYTHON] [--acts STORE] [--only check|step|encoder|sweep] [--rounds N] [--skip N] [--steps N] [--rows N] [--quick]
+ *
+ * First that the codes are right: --rows rows (default 1,000,000) in every way of finding them. Whole steps: d 768, F 24576, k 32, B 4096, Adam,
+ * clipping, unit decoder, in rounds in which ours and the peers' take turns, each in a process of its own: ours steps --skip .. --skip + --steps
+ * (default 50, 200), theirs 3 after 1 to warm up, bf16 once. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
+ * the ratios to the peers are null. The last line is one JSON object. */
+#include "bench.h"
+
+#include <saelab/kern_info.h>
 
 #include <math.h>
-#include <saelab/kern_info.h>
-#include <saelab/rng.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { ENCODE, DECODE, BACKWARD, OPTIMIZER, N_PARTS, REPS_MAX = 1000 };
-static const char *const parts[] = { "encode", "decode_loss", "backward", "optimizer" };
+#include "io/io.h"
 
-typedef struct bench { int64_t d, f, k, batch, steps; sl_sae *s; sl_tape *t; sl_optim o; sl_tensor x; double ms[N_PARTS + 1][REPS_MAX]; } bench;
+enum { MAX_ROUNDS = 16, N_PEER = 3, N_MODE = 2, STORE_ROWS = 16384 };
+static const char *const peers[N_PEER] = { "saelens", "dictionary_learning", "sparsify" };
+static const char *const modes[N_MODE] = { "f32", "bf16" };
 
-static double now_ms(void)
+typedef struct options { const char *self, *python, *acts, *only; int64_t rounds, skip, steps, rows; bool quick; } options;
+
+typedef struct series { double seconds[MAX_ROUNDS], rss, part[N_PART]; int n; } series;
+
+typedef struct figures { series ours, peer[N_PEER][N_MODE]; double encoder, hard, peak, bandwidth; int64_t wrong; } figures;
+
+static const size whole = { 768, 24576, 32, 4096 };
+
+static bool wanted(const options *o, const char *what) { return !o->only || strcmp(o->only, what) == 0; }
+
+static void add(series *s, const step_result *r)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+    s->seconds[s->n++] = r->seconds;
+    s->rss = fmax(s->rss, r->rss);
+    memcpy(s->part, r->part, sizeof s->part);
 }
 
-static sl_status one_step(bench *b, int64_t rep, sl_err *err)
+static double tokens(const series *s)
 {
-    double at[N_PARTS + 1];
-    sl_sae_batch info = { .step = rep, .steps = b->steps, .n = b->batch, .d_bar = (double)b->d };
-    at[0] = now_ms();
-    sl_tape_reset(b->t);
-    sl_var x = sl_const(b->t, &b->x);
-    sl_sae_pass p = { .x = x, .y = x, .z = b->s->ops->encode(b->t, b->s, x, &info) };
-    at[1] = now_ms();
-    p.xhat = sl_sae_reconstruct(b->t, b->s, p.z);
-    sl_var loss = b->s->ops->loss(b->t, b->s, &p, &info);
-    at[2] = now_ms();
-    sl_params_zero_grad(b->s->params);
-    SL_TRY(sl_tape_backward(b->t, loss, err));
-    at[3] = now_ms();
-    SL_TRY(sl_optim_step(&b->o, b->s->params, NULL, err));
-    at[4] = now_ms();
-    for (int i = 0; i < N_PARTS; i++)
-        b->ms[i][rep] = at[i + 1] - at[i];
-    b->ms[N_PARTS][rep] = at[N_PARTS] - at[0];
-    if (!isfinite(sl_scalar(b->t, loss)))
-        return sl_fail(err, SL_NUMERIC, "loss", NULL, "the loss is not finite");
-    return SL_OK;
+    series copy = *s;
+    return s->n ? (double)whole.B / median(copy.seconds, copy.n) : NAN;
 }
 
-/* What is timed must also be right: with gaussian rows and no biases more than k latents are positive, so each row has k (tests/sae checks which). */
-static sl_status check(bench *b, sl_ctx *ctx, sl_err *err)
+static void print_series(const char *who, const char *mode, series *s)
 {
-    sl_codes z;
-    SL_TRY(sl_codes_new(ctx, b->batch, b->k, &z, err));
-    sl_status st = sl_sae_encode(b->s, b->x.data, b->batch, &z, NULL, err);
-    for (int64_t r = 0; r < b->batch && st == SL_OK; r++)
-        if (z.row_ptr[r + 1] - z.row_ptr[r] != b->k)
-            st = sl_fail(err, SL_NUMERIC, "codes", "k latents", "row %lld has %lld", (long long)r, (long long)(z.row_ptr[r + 1] - z.row_ptr[r]));
-    sl_codes_release(ctx, &z);
-    return st;
+    if (!s->n) {
+        printf("  %-20s %-4s  NOT RUN\n", who, mode);
+        return;
+    }
+    double t = median(s->seconds, s->n);
+    printf("  %-20s %-4s  %8.0f tokens/s  (%.3f s a step, %.3f to %.3f in %d rounds)  peak %.2f GiB\n", who, mode, (double)whole.B / t, t, s->seconds[0],
+           s->seconds[s->n - 1], s->n, s->rss / (1 << 30));
+    fflush(stdout);
 }
 
-static int by_size(const void *a, const void *b)
+static void print_parts(const double *part)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    printf("  %-25s", "  of which");
+    for (int i = 0; i < N_PART; i++)
+        printf("  %s %.1f ms", part_names[i], 1e3 * part[i]);
+    putchar('\n');
 }
 
-static double median(double *v, int64_t n)
+/* ---- whole steps ---- */
+
+/* Rows of the store as the peers read them; false: cannot. */
+static bool export_rows(sl_ctx *ctx, const char *acts, const char *npy)
 {
-    qsort(v, (size_t)n, sizeof *v, by_size);
-    return v[n / 2];
+    sl_act_source *src;
+    sl_act_batch b;
+    sl_err err;
+    sl_status st = sl_acts_open(ctx, acts, false, &src, &err);
+    if (st == SL_OK) {
+        st = src->next(src, STORE_ROWS, &b, &err);
+        sl_tensor x = sl_tensor_of(SL_F32, (void *)(uintptr_t)b.x, 2, st == SL_OK ? b.n : 0, src->info.d_in);
+        st = st == SL_OK ? sl_npy_write(ctx, npy, &x, &err) : st;
+        sl_act_source_free(src);
+    }
+    if (st != SL_OK)
+        fprintf(stderr, "bench_sae: %s\n", err.msg);
+    return st == SL_OK;
 }
 
-static void print(bench *b, const sl_machine *m)
+/* Rounds of one kind of data; ours and the peers' in turns. Peers of bf16 run in the first round only. */
+static void compare(const options *o, const step_job *job, const char *npy, bool bf16, figures *f)
 {
-    double total = median(b->ms[N_PARTS], b->steps), gflop = 2 * (double)b->batch * (double)b->d * (double)b->f * 1e-9;
-    printf("topk d_in %lld d_sae %lld k %lld batch %lld, %s, %d threads\n", (long long)b->d, (long long)b->f, (long long)b->k, (long long)b->batch, m->kernels, m->threads);
-    for (int i = 0; i < N_PARTS; i++)
-        printf("  %-12s %8.2f ms\n", parts[i], median(b->ms[i], b->steps));
-    printf("  %-12s %8.2f ms (best %.2f, worst %.2f), %.0f tokens/s; encoder product %.1f GFLOP, %.0f GFLOP/s\n", "step", total, b->ms[N_PARTS][0],
-           b->ms[N_PARTS][b->steps - 1], 1e3 * (double)b->batch / total, gflop, 1e3 * gflop / median(b->ms[ENCODE], b->steps));
-    printf("{\"bench\":\"sae\",\"variant\":\"topk\",\"d_in\":%lld,\"d_sae\":%lld,\"k\":%lld,\"batch\":%lld,\"threads\":%d,\"kernels\":\"%s\",\"cpu\":\"%s\",\"steps\":%lld,",
-           (long long)b->d, (long long)b->f, (long long)b->k, (long long)b->batch, m->threads, m->kernels, m->cpu, (long long)b->steps);
-    for (int i = 0; i < N_PARTS; i++)
-        printf("\"%s_ms\":%.3f,", parts[i], median(b->ms[i], b->steps));
-    printf("\"step_ms\":%.3f,\"tokens_per_s\":%.1f,\"ratios\":{}}\n", total, 1e3 * (double)b->batch / total);
+    step_result r;
+    step_job theirs = *job;
+    theirs.skip = 1;
+    theirs.steps = 3;
+    for (int64_t i = 0; i < o->rounds; i++) {
+        if (step_run(o->self, job, &r))
+            add(&f->ours, &r);
+        for (int p = 0; o->python && p < N_PEER; p++)
+            for (int m = 0; m < (bf16 && i == 0 ? N_MODE : 1); m++)
+                if (peer_run(o->python, peers[p], modes[m], &theirs, npy, &r))
+                    add(&f->peer[p][m], &r);
+    }
+    print_series("saelab", "f32", &f->ours);
+    print_parts(f->ours.part);
+    for (int p = 0; o->python && p < N_PEER; p++)
+        for (int m = 0; m < (bf16 ? N_MODE : 1); m++)
+            print_series(peers[p], modes[m], &f->peer[p][m]);
 }
 
-static sl_status run(bench *b, sl_ctx *ctx, sl_err *err)
+static void whole_steps(const options *o, sl_ctx *ctx, figures *f)
 {
-    sl_machine m;
-    SL_TRY(sl_machine_info(ctx, &m, err));
-    SL_TRY(sl_sae_new(ctx, "topk", b->d, b->f, &(sl_topk_options){ .k = b->k, .aux_alpha = 1 / 32. }, 0, &b->s, err));
-    SL_TRY(sl_tape_new(ctx, SL_F32, &b->t, err));
-    b->o = (sl_optim){ .kind = SL_OPTIM_ADAMW, .lr = 1e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .clip = 1 };
-    SL_TRY(check(b, ctx, err));
-    for (int64_t rep = 0; rep < 3; rep++)
-        SL_TRY(one_step(b, rep, err));
-    for (int64_t rep = 0; rep < b->steps; rep++)
-        SL_TRY(one_step(b, rep, err));
-    print(b, &m);
-    return SL_OK;
+    step_job job = { .s = whole, .skip = (int)o->skip, .steps = (int)o->steps };
+    figures other[2];
+    char npy[64];
+    memset(other, 0, sizeof other);
+    printf("whole step, d %lld F %lld k %lld B %lld, sums of 40 of 2048 directions, steps %lld to %lld\n", (long long)whole.d, (long long)whole.F, (long long)whole.k,
+           (long long)whole.B, (long long)o->skip, (long long)(o->skip + o->steps));
+    compare(o, &job, NULL, true, f);
+    printf("the same, with 10 %% of the latents dead and AuxK at work\n");
+    job.dead = .1;
+    job.skip = job.skip > 5 ? 5 : job.skip;
+    job.steps = job.steps > 20 ? 20 : job.steps;
+    compare(o, &job, NULL, false, &other[0]);
+    snprintf(npy, sizeof npy, "/tmp/bench_sae_rows_%d.npy", (int)(now() * 1000) & 0xffffff);
+    if (!o->acts) {
+        printf("the same from a store of activations: NOT RUN (give --acts)\n");
+        return;
+    }
+    printf("the same from %s\n", o->acts);
+    job = (step_job){ .s = whole, .skip = (int)o->skip, .steps = (int)o->steps, .acts = o->acts };
+    compare(o, &job, export_rows(ctx, o->acts, npy) ? npy : NULL, false, &other[1]);
+    remove(npy);
+}
+
+/* ---- how it grows ---- */
+
+/* Bytes that a step must move besides the product: rows of W_dec for decode and its gradient, weights and moments in the sweep, x and x^. */
+static double bytes_beside_product(const size *s)
+{
+    double row = 4 * (double)s->d, gathers = 2 * (double)(s->B * s->k) * row, sweep = 2 * (double)s->F * row * 7;
+    return gathers + sweep + 4 * (double)s->B * row;
+}
+
+static void sweep_line(const options *o, const figures *f, const size *s)
+{
+    step_job job = { .s = *s, .skip = 2, .steps = o->quick ? 2 : 4 };
+    step_result r;
+    if (!step_run(o->self, &job, &r))
+        return;
+    double rest = r.seconds - r.part[PART_ENCODE];
+    printf("  F %6lld  k %3lld  %8.1f ms  encode %7.1f (%4.0f GFLOP/s)  decode %6.1f  grad %6.1f  sweep %6.1f   all but encode: %4.1f GB/s, %3.0f %% of a copy\n",
+           (long long)s->F, (long long)s->k, 1e3 * r.seconds, 1e3 * r.part[PART_ENCODE],
+           2e-9 * (double)s->B * (double)s->d * (double)s->F / r.part[PART_ENCODE], 1e3 * r.part[PART_DECODE], 1e3 * r.part[PART_GRAD],
+           1e3 * r.part[PART_SWEEP], 1e-9 * bytes_beside_product(s) / rest, 100e-9 * bytes_beside_product(s) / rest / f->bandwidth);
+    fflush(stdout);
+}
+
+static void sweep(const options *o, figures *f)
+{
+    size s = { 768, 4096, 32, o->quick ? 1024 : 4096 };
+    printf("where a step's time goes, d %lld B %lld\n", (long long)s.d, (long long)s.B);
+    for (s.F = 4096; s.F <= (o->quick ? 16384 : 131072); s.F *= 2)
+        sweep_line(o, f, &s);
+    s.F = o->quick ? 8192 : 24576;
+    for (s.k = 16; s.k <= 256; s.k *= 2)
+        sweep_line(o, f, &s);
+}
+
+/* ---- the JSON line ---- */
+
+static void put(const char *name, double v, const char *after)
+{
+    if (isfinite(v) && v > 0)
+        printf("\"%s\":%.6g%s", name, v, after);
+    else
+        printf("\"%s\":null%s", name, after);
+}
+
+static void put_json(const figures *f, const sl_machine *m)
+{
+    double f32 = 0, any = 0, lean = INFINITY, ours = tokens(&f->ours);
+    for (int p = 0; p < N_PEER; p++)
+        for (int q = 0; q < N_MODE; q++) {
+            double t = f->peer[p][q].n ? tokens(&f->peer[p][q]) : 0;
+            any = fmax(any, t);
+            f32 = q == 0 ? fmax(f32, t) : f32;
+            if (q == 0 && f->peer[p][q].n)
+                lean = fmin(lean, f->peer[p][q].rss);
+        }
+    printf("{\"bench\":\"sae\",\"cpu\":\"%s\",\"kernels\":\"%s\",\"threads\":%d,\"wrong_rows\":%lld,", m->cpu, m->kernels, m->threads, (long long)f->wrong);
+    put("tokens_per_s", ours, ",");
+    put("peak_rss_bytes", f->ours.rss, ",");
+    put("fma_peak_gflops", f->peak, ",");
+    put("copy_gbytes_per_s", f->bandwidth, ",");
+    put("screening_on_rows_made_to_defeat_it_vs_dense", f->hard, ",\"ratios\":{");
+    put("topk_f32_vs_fastest_f32", ours / f32, ",");
+    put("topk_f32_vs_fastest_any", ours / any, ",");
+    put("topk_f32_vs_saelens_f32", ours / (f->peer[0][0].n ? tokens(&f->peer[0][0]) : NAN), ",");
+    put("memory_vs_leanest", f->ours.rss / lean, ",");
+    put("encoder_vs_f32_peak", f->encoder, "}}\n");
+}
+
+/* ---- the program ---- */
+
+static int usage(void)
+{
+    fputs("usage: bench_sae [--python PYTHON] [--acts STORE] [--only check|step|encoder|sweep] [--rounds N] [--skip N] [--steps N] [--rows N] [--quick]\n", stderr);
+    return 2;
+}
+
+static int child(int argc, char **argv)
+{
+    if (argc != 9 && argc != 10)
+        return usage();
+    step_job j = { .s = { strtoll(argv[2], NULL, 10), strtoll(argv[3], NULL, 10), strtoll(argv[4], NULL, 10), strtoll(argv[5], NULL, 10) },
+                   .skip = (int)strtol(argv[6], NULL, 10), .steps = (int)strtol(argv[7], NULL, 10), .dead = strtod(argv[8], NULL),
+                   .acts = argc == 10 ? argv[9] : NULL };
+    return step_child(&j);
+}
+
+static bool parse(options *o, int argc, char **argv)
+{
+    struct { const char *name; const char **text; int64_t *number; } all[] = {
+        { "--python", &o->python, NULL }, { "--acts", &o->acts, NULL }, { "--only", &o->only, NULL }, { "--rounds", NULL, &o->rounds },
+        { "--skip", NULL, &o->skip }, { "--steps", NULL, &o->steps }, { "--rows", NULL, &o->rows },
+    };
+    for (int i = 1; i < argc; i++) {
+        size_t at = 0;
+        if (strcmp(argv[i], "--quick") == 0) {
+            *o = (options){ o->self, o->python, o->acts, o->only, 1, 2, 5, 50000, true };
+            continue;
+        }
+        while (at < sizeof all / sizeof *all && strcmp(argv[i], all[at].name) != 0)
+            at++;
+        if (at == sizeof all / sizeof *all || i + 1 == argc)
+            return false;
+        i++;
+        if (all[at].text)
+            *all[at].text = argv[i];
+        else if (!sl_parse_int(argv[i], all[at].number) || *all[at].number < 0)
+            return false;
+    }
+    return o->rounds >= 1 && o->rounds <= MAX_ROUNDS && o->steps >= 1 && o->skip + o->steps <= 4096;
 }
 
 int main(int argc, char **argv)
 {
-    static bench b = { .d = 384, .f = 3072, .k = 32, .batch = 1024, .steps = 20 };
-    int64_t *const arg[] = { &b.d, &b.f, &b.k, &b.batch, &b.steps };
-    for (int i = 1; i < argc && i <= 5; i++)
-        if (!sl_parse_int(argv[i], arg[i - 1]) || *arg[i - 1] < 1)
-            return fprintf(stderr, "usage: bench_sae [d_in d_sae k batch steps]\n"), 2;
-    b.steps = b.steps > REPS_MAX ? REPS_MAX : b.steps;
-    sl_ctx *ctx = sl_ctx_new(NULL);
+    static figures f = { .encoder = NAN, .hard = NAN };
+    options o = { .self = argv[0], .rounds = 3, .skip = 50, .steps = 200, .rows = 1000000 };
+    sl_machine m;
     sl_err err;
-    float *x = ctx ? sl_alloc(ctx, (size_t)(b.batch * b.d) * sizeof *x) : NULL;
-    if (!x)
-        return fprintf(stderr, "out of memory\n"), 1;
-    sl_rng g = sl_rng_at(0, SL_RNG_TEST, 0, 0);
-    for (int64_t i = 0; i < b.batch * b.d; i++)
-        x[i] = (float)sl_rng_normal(&g);
-    b.x = sl_tensor_of(SL_F32, x, 2, b.batch, b.d);
-    sl_status st = run(&b, ctx, &err);
-    if (st != SL_OK)
-        fprintf(stderr, "%s\n", err.msg);
-    sl_tape_free(b.t);
-    sl_sae_free(b.s);
-    sl_free(ctx, x);
+    if (argc > 1 && strcmp(argv[1], "--child") == 0)
+        return child(argc, argv);
+    if (!parse(&o, argc, argv))
+        return usage();
+    sl_ctx *ctx = sl_ctx_new(NULL);
+    if (!ctx || sl_machine_info(ctx, &m, &err) != SL_OK)
+        return fprintf(stderr, "bench_sae: %s\n", ctx ? err.msg : "no memory"), 1;
+    f.peak = fma_gflops(m.threads);
+    f.bandwidth = copy_gbytes(m.threads);
+    printf("%s, %s, %d threads; f32 instruction peak %.0f GFLOP/s, copy %.1f GB/s\n", m.cpu, m.kernels, m.threads, f.peak, f.bandwidth);
+    if (wanted(&o, "check")) {
+        printf("codes against the definition\n");
+        f.wrong = check_rows(ctx, o.rows);
+    }
+    if (wanted(&o, "step"))
+        whole_steps(&o, ctx, &f);
+    if (wanted(&o, "encoder")) {
+        printf("encoder alone, F %d, k 32\n", o.quick ? 8192 : 24576);
+        f.encoder = encoder_table(ctx, o.acts, o.quick, &f.hard);
+    }
+    if (wanted(&o, "sweep"))
+        sweep(&o, &f);
+    put_json(&f, &m);
     sl_ctx_free(ctx);
-    return st == SL_OK ? 0 : 1;
+    return f.wrong ? 1 : 0;
 }
