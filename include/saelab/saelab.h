@@ -9,8 +9,11 @@
 #include <saelab/eval.h>
 #include <saelab/kern_info.h>
 #include <saelab/lm.h>
+#include <saelab/match.h>
+#include <saelab/measure.h>
 #include <saelab/opt.h>
 #include <saelab/presence.h>
+#include <saelab/probe.h>
 #include <saelab/report.h>
 #include <saelab/rng.h>
 #include <saelab/sae.h>

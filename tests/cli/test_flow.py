@@ -112,7 +112,7 @@ class Flow(Case):
         self.assertFalse(os.path.exists(self.path("s/checkpoints")))
         p = self.run_tool("sae", "eval", "s", "--acts", "acts")
         self.assertIn("warning: acts: these are the rows that it was trained on", p.stderr)
-        self.assertRegex(p.stdout, r"(?m)^METRIC +VALUE +FLOOR +N$")
+        self.assertRegex(p.stdout, r"(?m)^METRIC +VALUE +INTERVAL +FLOOR +RANDOM +N$")
         self.fails("sae", "eval", "s", line="s: what is it to be measured on?")
         self.fails("acts", "import", "x.npy", "-o", "acts", line="acts")
         need = self.json("sae", "train", "--acts", "acts", "-o", "dry", "--dry-run", *SAE)
