@@ -267,6 +267,8 @@ sl_status sl_params_check(sl_ctx *ctx, sl_params *ps, sl_var (*build)(sl_tape *t
     sl_params_zero_grad(ps);
     sl_status st = begin(&s, err);
     if (st == SL_OK)
+        st = sl_params_dense(ps, err);
+    if (st == SL_OK)
         st = check_params(&s, ps, stride < 1 ? 1 : stride, err);
     end(&s);
     return st;

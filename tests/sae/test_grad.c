@@ -187,6 +187,7 @@ static double value_and_grad(sl_ctx *ctx, problem *p, double grad[F * D])
     sl_var loss = build(t, p);
     double value = sl_scalar(t, loss);
     sl_assert_ok(sl_tape_backward(t, loss, &err));
+    sl_assert_ok(sl_params_dense(p->s->params, &err));
     memcpy(grad, p->s->W_dec->grad.data, F * D * sizeof *grad);
     sl_tape_free(t);
     return value;
