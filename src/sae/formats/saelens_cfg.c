@@ -142,6 +142,8 @@ static sl_status read_options(sl_ctx *ctx, const char *path, const json_t *cfg, 
         const json_t *v = json_object_get(cfg, key) ? json_object_get(cfg, key) : json_object_get(kwargs, key);
         if (!v)
             return sl_fail(err, SL_DATA, path, "a key of its architecture", "\"%s\" is missing", key);
+        if (json_is_null(v) && strcmp(key, "max_iterations") == 0) /* SAELens's default */
+            v = json_object_get(cfg, "d_in");
         SL_TRY(sl_file_option(ctx, path, f, key, v, err));
     }
     if (f->ops->d_out && json_object_get(cfg, "d_out"))
@@ -159,6 +161,17 @@ static sl_status read_training_k(sl_ctx *ctx, const char *path, const json_t *cf
     sl_status st = whole ? sl_file_option(ctx, path, f, "k", whole, err) : sl_fail(err, SL_MEM, path, NULL, "no memory for \"k\"");
     json_decref(whole);
     return st;
+}
+
+/* SAELens's pursuit can end a row before max_iterations; ours ends it only when nothing is positive (matching_pursuit.c). */
+static sl_status read_pursuit(const char *path, const json_t *cfg, sl_sae_file *f, sl_err *err)
+{
+    bool repeats;
+    const json_t *least = json_object_get(cfg, "residual_threshold");
+    SL_TRY(read_bool(cfg, path, "stop_on_duplicate_support", true, &repeats, err));
+    if (repeats || !least || json_number_value(least) > 0)
+        sl_file_note(f, "stop: SAELens ends a row early, by residual_threshold or stop_on_duplicate_support; here each row has max_iterations choices");
+    return SL_OK;
 }
 
 static sl_status read_state(const char *path, const json_t *saelab, sl_sae_file *f, sl_err *err)
@@ -188,6 +201,8 @@ static sl_status read_variant(sl_ctx *ctx, const char *path, const json_t *cfg, 
     SL_TRY(sl_file_variant(ctx, path, variant, f, err));
     SL_TRY(read_options(ctx, path, cfg, saelab, f, err));
     SL_TRY(read_bool(cfg, path, "rescale_acts_by_decoder_norm", training, &f->rescale_by_decoder_norm, err));
+    if (strcmp(architecture, "matching_pursuit") == 0)
+        SL_TRY(read_pursuit(path, cfg, f, err));
     if (training)
         SL_TRY(read_training_k(ctx, path, cfg, f, err));
     return read_state(path, saelab, f, err);

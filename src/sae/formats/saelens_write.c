@@ -64,5 +64,9 @@ json_t *sl_saelens_cfg_make(const sl_sae *s)
         json_object_set_new(cfg, s->ops->cfg_keys[i], option_value(sl_opts_find(s->ops->info.opts, s->ops->cfg_keys[i]), s->opts));
     if (cfg && strcmp(architecture, "topk") == 0)
         json_object_set_new(cfg, "rescale_acts_by_decoder_norm", json_false());
+    if (cfg && strcmp(architecture, "matching_pursuit") == 0) { /* ours ends a row by max_iterations only */
+        json_object_set_new(cfg, "residual_threshold", json_real(0));
+        json_object_set_new(cfg, "stop_on_duplicate_support", json_false());
+    }
     return cfg;
 }
