@@ -4,6 +4,7 @@
 #include "sae/recipe.h"
 
 #include <stddef.h>
+#include <string.h>
 
 const char *const sl_recipe_names[] = { "saelab", "saelens", "dictionary_learning", "sparsify", NULL };
 
@@ -22,4 +23,12 @@ static const sl_recipe recipes[] = {
 const sl_recipe *sl_recipe_at(int i)
 {
     return i >= 0 && i < (int)(sizeof recipes / sizeof *recipes) ? &recipes[i] : NULL;
+}
+
+const sl_recipe *sl_recipe_find(const char *name)
+{
+    for (int i = 0; name && sl_recipe_at(i); i++)
+        if (strcmp(recipes[i].name, name) == 0)
+            return &recipes[i];
+    return NULL;
 }

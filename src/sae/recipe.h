@@ -38,6 +38,7 @@ typedef struct sl_recipe {
 } sl_recipe;
 
 const sl_recipe *sl_recipe_at(int i); /* NULL past the end; 0 is saelab */
+const sl_recipe *sl_recipe_find(const char *name); /* NULL when there is none, and for NULL */
 extern const char *const sl_recipe_names[]; /* in the same order, NULL-terminated */
 
 #endif

@@ -129,8 +129,17 @@ static void recipes_begin_differently(void **state)
                 assert_true(fabs((double)w[j] / row_norm(w, D) - (double)d[j] / row_norm(d, D)) < 1e-5);
         }
         assert_int_equal(row_norm(data(t.s->b_dec), D) == 0, expected[i].zero_bias);
+        sl_err err;
+        sl_sae *back;
+        const char *dir = sl_test_dir("recipe");
+        sl_assert_ok(sl_sae_save(t.s, dir, &err));
+        sl_assert_ok(sl_sae_load(t.ctx, dir, &back, &err));
+        assert_ptr_equal(back->recipe, t.s->recipe);
+        sl_sae_free(back);
         finish(&t);
     }
+    assert_ptr_equal(sl_recipe_find("sparsify"), sl_recipe_at(3));
+    assert_true(!sl_recipe_find("none") && !sl_recipe_find(NULL));
     assert_null(sl_recipe_at(4));
     assert_null(sl_recipe_names[4]);
 }

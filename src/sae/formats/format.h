@@ -27,6 +27,7 @@ typedef struct sl_sae_file {
     float *mean;                    /* owned, or NULL */
     double scale;
     double state[SL_SAE_SCALARS];
+    const sl_recipe *recipe;        /* that it was trained by; NULL: nothing says */
     sl_sae_notes notes;
     const sl_sae_names *names;      /* ended by {NULL}; NULL: those of SAELens */
     const char *decoder_scale;      /* a tensor [d_sae] that multiplies the rows of W_dec, or NULL */

@@ -234,6 +234,7 @@ static sl_status read_cfg(sl_ctx *ctx, const char *path, const json_t *cfg, sl_s
     copy_text(old ? cfg : meta, "hook_name", "hook_point", f->hook, sizeof f->hook);
     copy_text(old ? cfg : meta, "model_name", "model_name", f->model, sizeof f->model);
     copy_text(old ? cfg : meta, "dataset_path", "dataset_path", f->dataset, sizeof f->dataset);
+    f->recipe = sl_recipe_find(json_string_value(json_object_get(saelab, "recipe")));
     return read_own_normalisation(ctx, path, saelab, f, err);
 }
 

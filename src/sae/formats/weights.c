@@ -137,6 +137,7 @@ static void take_description(sl_sae *s, sl_sae_file *f)
     s->scale = f->scale;
     s->notes = f->notes;
     memcpy(s->state, f->state, sizeof s->state);
+    s->recipe = f->recipe ? f->recipe : s->recipe;
     s->stage = SL_SAE_READY;
 }
 
