@@ -19,7 +19,7 @@ static const char *const metric_keys[] = {
     "noise_gain", "leak_rms", "comp_energy", "comp_f1", "ood_gap", NULL
 };
 
-typedef struct parts { json_t *all, *reasons, *n, *floor; bool failed; } parts;
+typedef struct parts { json_t *all, *reasons, *n, *floor, *interval, *control; bool failed; } parts;
 
 static void set(parts *p, json_t *object, const char *key, json_t *value)
 {
@@ -59,11 +59,15 @@ static void put_metric(parts *p, const sl_metric *m)
     set(p, p->n, m->name, json_integer(m->n));
     if (m->has_floor)
         set(p, p->floor, m->name, json_real(m->floor));
+    if (m->has_interval)
+        set(p, p->interval, m->name, json_pack("[f, f]", m->lo, m->hi));
+    if (m->has_control)
+        set(p, p->control, m->name, json_real(m->control));
 }
 
 sl_status sl_record_json(const sl_record *r, const sl_metrics *m, json_t **out, sl_err *err)
 {
-    parts p = { json_object(), json_object(), json_object(), json_object(), false };
+    parts p = { json_object(), json_object(), json_object(), json_object(), json_object(), json_object(), false };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         put_field(&p, r, &fields[i]);
     for (int i = 0; metric_keys[i]; i++)
@@ -76,6 +80,8 @@ sl_status sl_record_json(const sl_record *r, const sl_metrics *m, json_t **out, 
             put_metric(&p, &m->v[i]);
     set(&p, p.all, "n", p.n);
     set(&p, p.all, "floor", p.floor);
+    set(&p, p.all, "interval", p.interval);
+    set(&p, p.all, "control", p.control);
     set(&p, p.all, "reasons", p.reasons);
     *out = p.failed ? NULL : p.all;
     if (!p.failed)

@@ -11,7 +11,7 @@ typedef struct sl_record {  /* text NULL, numbers negative or NaN: unknown, writ
     double wall_s, flops, peak_rss, l0_target;  /* s, FLOP, bytes, latents */
 } sl_record;
 
-/* All keys of K5; then whatever else is in m, in its order; then "n" {metric: count}, "floor" {metric: chance} and "reasons" {key: why
+/* All keys of K5; then whatever else is in m, in its order; then "n" {metric: count}, "floor" {metric: chance}, "interval" {metric: [lo, hi]}, "control" {metric: of a random decoder} and "reasons" {key: why
  * it is null}. The caller decrefs. SL_MEM. */
 sl_status sl_record_json(const sl_record *r, const sl_metrics *m, json_t **out, sl_err *err) SL_USE_RESULT;
 

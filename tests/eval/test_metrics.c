@@ -70,8 +70,9 @@ static void record(void **state)
     sl_metrics m = { 0 };
     sl_assert_ok(sl_metrics_put(ctx, &m, "l0", 31.5, 1000, &err));
     sl_assert_ok(sl_metrics_put(ctx, &m, "mcc_dec_abs", .8, 64, &err));
-    m.v[1].has_floor = true;
-    m.v[1].floor = .33;
+    sl_metrics_floor(&m, "mcc_dec_abs", .33);
+    sl_metrics_interval(&m, "mcc_dec_abs", .7, .9);
+    sl_metrics_control(&m, "mcc_dec_abs", .35);
     sl_assert_ok(sl_metrics_null(ctx, &m, "ce_sae", "no language model", &err));
     sl_assert_ok(sl_metrics_put(ctx, &m, "latent_entropy", .9, 64, &err)); /* not a key of K5: comes behind */
     sl_record r = { .run_id = "run_1", .arm = "topk", .seed_init = 3, .seed_data = -1, .steps = 100, .samples = 6400, .wall_s = 1.5, .flops = NAN, .peak_rss = -1, .l0_target = 32 };
@@ -81,7 +82,8 @@ static void record(void **state)
         "run_id", "git", "cpu", "seed_init", "seed_data", "arm", "config_hash", "data_hash", "steps", "samples", "wall_s", "flops", "peak_rss",
         "l0_target", "l0", "fvu", "ev", "ce_orig", "ce_sae", "ce_zero", "dead", "dense_gt10pct", "mcc_dec_abs", "mcc_dec_signed", "mcc_floor",
         "mcc_code", "uniq", "f1", "prec", "rec", "phi", "absorb", "split", "fss", "sci", "jaccard", "overlap", "csr_q", "auc", "sel", "inj_resp",
-        "cos_ed", "noise_gain", "leak_rms", "comp_energy", "comp_f1", "ood_gap", "status", "notes", "latent_entropy", "n", "floor", "reasons" };
+        "cos_ed", "noise_gain", "leak_rms", "comp_energy", "comp_f1", "ood_gap", "status", "notes", "latent_entropy", "n", "floor", "interval", "control",
+        "reasons" };
     assert_int_equal(json_object_size(j), sizeof keys / sizeof *keys);
     const json_t *why = json_object_get(j, "reasons");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -97,7 +99,40 @@ static void record(void **state)
     assert_true(json_real_value(json_object_get(j, "l0")) == 31.5 && json_integer_value(json_object_get(j, "seed_init")) == 3);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "n"), "l0")), 1000);
     assert_true(json_real_value(json_object_get(json_object_get(j, "floor"), "mcc_dec_abs")) == .33);
+    const json_t *interval = json_object_get(json_object_get(j, "interval"), "mcc_dec_abs");
+    assert_true(json_real_value(json_array_get(interval, 0)) == .7 && json_real_value(json_array_get(interval, 1)) == .9);
+    assert_true(json_real_value(json_object_get(json_object_get(j, "control"), "mcc_dec_abs")) == .35);
+    assert_null(json_object_get(json_object_get(j, "interval"), "l0"));
     json_decref(j);
+    sl_metrics_release(ctx, &m);
+    sl_ctx_free(ctx);
+}
+
+static void beside_a_value(void **state)
+{
+    (void)state;
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_err err;
+    sl_metrics m = { 0 };
+    sl_metrics_floor(&m, "f1", .1); /* nothing is there yet */
+    sl_assert_ok(sl_metrics_put(ctx, &m, "f1", .5, 9, &err));
+    sl_assert_ok(sl_metrics_null(ctx, &m, "phi", "no ground truth", &err));
+    sl_metrics_floor(&m, "f1", NAN);
+    sl_metrics_interval(&m, "f1", .4, INFINITY);
+    sl_metrics_control(&m, "f1", NAN);
+    sl_metrics_floor(&m, "phi", .1);
+    sl_metrics_interval(&m, "phi", .1, .2);
+    sl_metrics_control(&m, "phi", .1);
+    for (int i = 0; i < m.n; i++)
+        assert_true(!m.v[i].has_floor && !m.v[i].has_interval && !m.v[i].has_control);
+    sl_metrics_floor(&m, "f1", .1);
+    sl_metrics_interval(&m, "f1", .4, .6);
+    sl_metrics_control(&m, "f1", .2);
+    const sl_metric *v = sl_metrics_get(&m, "f1");
+    assert_true(v->has_floor && v->floor == .1 && v->has_interval && v->lo == .4 && v->hi == .6 && v->has_control && v->control == .2);
+    sl_assert_ok(sl_metrics_put(ctx, &m, "f1", .7, 9, &err)); /* a new value has none of it */
+    v = sl_metrics_get(&m, "f1");
+    assert_true(!v->has_floor && !v->has_interval && !v->has_control);
     sl_metrics_release(ctx, &m);
     sl_ctx_free(ctx);
 }
@@ -105,7 +140,7 @@ static void record(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(list_of_metrics), cmocka_unit_test(quantiles_of_t), cmocka_unit_test(mean_and_interval), cmocka_unit_test(record),
+        cmocka_unit_test(list_of_metrics), cmocka_unit_test(quantiles_of_t), cmocka_unit_test(mean_and_interval), cmocka_unit_test(record), cmocka_unit_test(beside_a_value),
     };
     return cmocka_run_group_tests_name("eval_metrics", tests, NULL, NULL);
 }
