@@ -38,7 +38,7 @@ typedef struct sl_matching_pursuit_options { /* variant "matching_pursuit" */
 typedef struct sl_jumprelu_options { /* variant "jumprelu" */
     int penalty;            /* target|l0|tanh: (L0 / target_l0 - 1)^2, L0, or sum tanh(tanh_scale z |d|) */
     double weight;          /* of the penalty */
-    double warmup;          /* share of the steps over which the weight rises from 0 */
+    double l0_warmup;       /* share of the steps over which the weight rises from 0 */
     double target_l0;       /* active latents a row: of penalty target, else of the autotuner; 0: the weight stays */
     double bandwidth;       /* width of the straight-through window, in units of normalised pre-activations */
     double threshold;       /* the first theta */

@@ -5,7 +5,7 @@
  *     l0       L0                                                              (their eq. 9)
  *     tanh     mean_b sum_j tanh(tanh_scale z_j |d_j|)                         (Anthropic, January 2025 update; SAELens)
  * L0 = mean_b sum_j 1[a_j > theta_j]. Gradients of theta are straight-through with a rectangle of width `bandwidth` (op_latents.c), also
- * under the step; w(t) rises over the first warmup of the steps. pre_act > 0 adds pre_act sum max(theta_j - a_j, 0) / B over dead latents,
+ * under the step; w(t) rises over the first l0_warmup of the steps. pre_act > 0 adds pre_act sum max(theta_j - a_j, 0) / B over dead latents,
  * which nothing else reaches. SAELens weighs that by |d_j|: the same for rows of norm 1. space=log trains ln theta,
  * which keeps it positive but nearly still once it is small (SAELens #494).
  * target_l0 > 0 with l0 or tanh: the autotuner moves w (autotune.h).
@@ -24,7 +24,7 @@ static const char *const spaces[] = { "direct", "log", NULL };
 static const sl_opt options[] = {
     SL_OPT_CHOICE(sl_jumprelu_options, penalty, PENALTY_TARGET, penalties, "squared distance of L0 from target_l0, L0 itself, or a sum of tanh"),
     SL_OPT_FLOAT(sl_jumprelu_options, weight, 1, 0, 1e6, "", "of the penalty"),
-    SL_OPT_FLOAT(sl_jumprelu_options, warmup, .1, 0, 1, "of the steps", "share of the run over which the weight rises from 0"),
+    SL_OPT_FLOAT(sl_jumprelu_options, l0_warmup, .1, 0, 1, "of the steps", "share of the run over which the weight rises from 0"),
     SL_OPT_FLOAT(sl_jumprelu_options, target_l0, 32, 0, 1e6, "latents", "active latents a row; 0 (not with target): the weight stays"),
     SL_OPT_FLOAT(sl_jumprelu_options, bandwidth, .05, 1e-6, 100, "", "width of the straight-through window"),
     SL_OPT_FLOAT(sl_jumprelu_options, threshold, .01, 1e-9, 100, "", "the first theta"),
@@ -98,7 +98,7 @@ static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_s
 {
     const sl_jumprelu_options *o = s->opts;
     sl_var l = sl_sae_reconstruction_loss(t, s, p, b);
-    l = sl_add(t, l, sl_scale(t, sparsity(t, s, p, b), o->weight * sl_autotune_factor(s) * sl_sae_ramp(s, b, o->warmup)));
+    l = sl_add(t, l, sl_scale(t, sparsity(t, s, p, b), o->weight * sl_autotune_factor(s) * sl_sae_ramp(s, b, o->l0_warmup)));
     if (b->n_dead > 0 && o->pre_act > 0)
         l = sl_add(t, l, sl_scale(t, sl_hinge(t, p->z.pre, theta(t, s), b->alive), o->pre_act / (double)b->n));
     return l;
@@ -109,7 +109,7 @@ static void after_step(sl_tape *t, sl_sae *s, const sl_sae_pass *p, const sl_sae
     const sl_jumprelu_options *o = s->opts;
     (void)t;
     (void)p;
-    sl_autotune_step(s, o->penalty == PENALTY_TARGET ? 0 : o->target_l0, o->warmup, b, seen);
+    sl_autotune_step(s, o->penalty == PENALTY_TARGET ? 0 : o->target_l0, o->l0_warmup, b, seen);
 }
 
 /* Pre-activations are the same numbers before and after, so theta stays; from here on it is theta itself. */

@@ -11,7 +11,7 @@ const variant_case variant_cases[] = {
     { .variant = "matching_pursuit", .label = "", .opts = &(sl_matching_pursuit_options){ .max_iterations = 4 }, .fvu = .7 },
     { .variant = "standard", .label = "tuned", .opts = &(sl_standard_options){ .l1 = .2, .l1_warmup = 0, .target_l0 = 3 }, .fvu = .7 },
     { .variant = "jumprelu", .label = "target", .opts = &(sl_jumprelu_options){ .penalty = 0, .weight = .05, .target_l0 = 4, .bandwidth = .5, .threshold = .1, .tanh_scale = 1 }, .fvu = .7 },
-    { .variant = "jumprelu", .label = "l0", .opts = &(sl_jumprelu_options){ .penalty = 1, .weight = .01, .warmup = .5, .target_l0 = 4, .bandwidth = .5, .threshold = 1.5, .space = 1, .tanh_scale = 1, .pre_act = .1 },
+    { .variant = "jumprelu", .label = "l0", .opts = &(sl_jumprelu_options){ .penalty = 1, .weight = .01, .l0_warmup = .5, .target_l0 = 4, .bandwidth = .5, .threshold = 1.5, .space = 1, .tanh_scale = 1, .pre_act = .1 },
       .uses_dead = true, .fvu = .7 },
     { .variant = "jumprelu", .label = "tanh", .opts = &(sl_jumprelu_options){ .penalty = 2, .weight = .01, .bandwidth = .5, .threshold = .1, .tanh_scale = 4 }, .fvu = .7 },
     { .variant = "gated", .label = "", .opts = &(sl_gated_options){ .l1 = .1, .l1_warmup = .1 }, .fvu = .7 },

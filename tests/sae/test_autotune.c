@@ -47,9 +47,9 @@ static const struct { const char *variant; const void *opts; } tuned[] = {
     { "standard", &(sl_standard_options){ .l1 = 2, .l1_warmup = .05, .decoder = 1, .target_l0 = 4 } },
     { "gated", &(sl_gated_options){ .l1 = .05, .l1_warmup = .05, .target_l0 = 4 } },
     { "p_anneal", &(sl_p_anneal_options){ .l1 = .5, .l1_warmup = .05, .p_end = .3, .anneal_start = .2, .anneal_end = .7, .updates = 10, .target_l0 = 4 } },
-    { "jumprelu", &(sl_jumprelu_options){ .penalty = 1, .weight = .1, .warmup = .1, .target_l0 = 4, .bandwidth = .05, .threshold = .01, .tanh_scale = 4 } },
-    { "jumprelu", &(sl_jumprelu_options){ .penalty = 2, .weight = .01, .warmup = .1, .target_l0 = 4, .bandwidth = .05, .threshold = .01, .tanh_scale = 4 } },
-    { "jumprelu", &(sl_jumprelu_options){ .penalty = 0, .weight = 10, .warmup = .1, .target_l0 = 4, .bandwidth = .05, .threshold = .01, .tanh_scale = 4 } },
+    { "jumprelu", &(sl_jumprelu_options){ .penalty = 1, .weight = .1, .l0_warmup = .1, .target_l0 = 4, .bandwidth = .05, .threshold = .01, .tanh_scale = 4 } },
+    { "jumprelu", &(sl_jumprelu_options){ .penalty = 2, .weight = .01, .l0_warmup = .1, .target_l0 = 4, .bandwidth = .05, .threshold = .01, .tanh_scale = 4 } },
+    { "jumprelu", &(sl_jumprelu_options){ .penalty = 0, .weight = 10, .l0_warmup = .1, .target_l0 = 4, .bandwidth = .05, .threshold = .01, .tanh_scale = 4 } },
 };
 
 static void targets_are_reached(void **state)

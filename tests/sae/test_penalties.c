@@ -63,7 +63,7 @@ static void jumprelu(void **state)
     sl_assert_close_f64("z", z, (double[]){ 2, 0, 0 }, 3, 0, 0);
     sl_sae_free(s);
     o.penalty = 1;
-    o.warmup = .8; /* step 4 of 8 */
+    o.l0_warmup = .8; /* step 4 of 8 */
     s = made(ctx, "jumprelu", 1, 3, &o, three);
     assert_is("l0, half warm", loss_of(s, 3, NULL, &b, NULL, NULL), .25 + .3 * .5 * 1);
     s->state[SL_TUNE_LOG] = log(4);
