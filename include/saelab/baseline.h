@@ -25,8 +25,11 @@ typedef struct sl_pca_options { int64_t k; } sl_pca_options;            /* pca, 
 typedef struct sl_ica_options { int64_t k, components, iterations; double tol; } sl_ica_options;
 typedef struct sl_factor_options { int64_t k, d_sae, iterations, sweeps; double tol; bool center; } sl_factor_options; /* nmf, semi_nmf */
 typedef struct sl_kmeans_options { int64_t k, d_sae, iterations, restarts; } sl_kmeans_options;
-typedef struct sl_fista_options { int64_t k, d_sae, iterations, epochs, batch; double lambda, tol; bool center; } sl_fista_options; /* fista, fista_oracle */
+typedef struct sl_fista_options { int64_t k, d_sae, iterations, epochs, batch; double lambda, tol; bool center; int64_t learn_iterations; } sl_fista_options; /* fista, fista_oracle */
 typedef struct sl_random_options { int64_t k, d_sae; int from; bool center; } sl_random_options; /* from: gauss|rows */
+
+extern const sl_opt sl_pca_opts[], sl_topk_pca_opts[], sl_ica_opts[], sl_nmf_opts[], sl_semi_nmf_opts[], sl_kmeans_opts[], sl_fista_opts[],
+    sl_fista_oracle_opts[], sl_random_opts[]; /* the tables of the rows above */
 
 /* ---- life ---- */
 

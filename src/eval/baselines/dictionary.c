@@ -73,7 +73,7 @@ static sl_status learn_batch(learner *l, int64_t n, double penalty, sl_rng *rng,
     SL_TRY(sl_fista_step(b, &b->W_dec, &step, err));
     sl_base_gemm(k, 1, &x, false, &b->W_dec, true, 0, &B);
     k->fill(k, 0, &Z);
-    SL_TRY(sl_fista(b, &l->gram, &B, penalty, step, o->iterations, 10 * o->tol, &Z, err));
+    SL_TRY(sl_fista(b, &l->gram, &B, penalty, step, o->learn_iterations, 10 * o->tol, &Z, err));
     *loss += penalty * k->sum(k, &Z);
     sl_base_gemm(k, 1, &Z, true, &Z, false, f, &l->A);
     sl_base_gemm(k, 1, &Z, true, &x, false, f, &l->C);

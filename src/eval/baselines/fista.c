@@ -16,15 +16,16 @@
     SL_OPT_INT(sl_fista_options, iterations, 500, 1, 1e6, "", "at most, for each row"),                                                        \
     SL_OPT_FLOAT(sl_fista_options, tol, 1e-5, 0, 1, "", "a row is done when nothing moves by more than this share of its largest code")
 
-static const sl_opt learn_opts[] = {
+const sl_opt sl_fista_opts[] = {
     SHARED_OPTS,
     SL_OPT_INT(sl_fista_options, d_sae, 256, 1, 4096, "latents", "directions to learn"),
     SL_OPT_INT(sl_fista_options, epochs, 20, 1, 1e6, "epochs", "passes over the rows while learning"),
     SL_OPT_INT(sl_fista_options, batch, 256, 2, 1 << 20, "rows", "rows a step of learning"),
+    SL_OPT_INT(sl_fista_options, learn_iterations, 60, 1, 1e6, "", "at most, for each row while learning"),
     SL_OPT_BOOL(sl_fista_options, center, 1, "subtract the mean of the rows first"),
     SL_OPT_END
 };
-static const sl_opt oracle_opts[] = { SHARED_OPTS, SL_OPT_END };
+const sl_opt sl_fista_oracle_opts[] = { SHARED_OPTS, SL_OPT_END };
 
 static int64_t k_of(const void *o)
 {
@@ -210,13 +211,13 @@ done:
 }
 
 const sl_baseline_ops sl_base_fista = {
-    .info = { .name = "fista", .what = "sparse coding with a dictionary learned online", .source = "Mairal et al. 2009", .opts = learn_opts,
+    .info = { .name = "fista", .what = "sparse coding with a dictionary learned online", .source = "Mairal et al. 2009", .opts = sl_fista_opts,
               .opts_size = sizeof(sl_fista_options) },
     .objective = "|x~ - z D|^2 / 2 + penalty |z|, a row", .has_b_enc = true, .k = k_of, .n_latents = learned, .check = check_learned, .fit = fit_learned, .encode = encode,
 };
 
 const sl_baseline_ops sl_base_fista_oracle = {
-    .info = { .name = "fista_oracle", .what = "sparse coding with directions that are given", .source = "Beck and Teboulle 2009", .opts = oracle_opts,
+    .info = { .name = "fista_oracle", .what = "sparse coding with directions that are given", .source = "Beck and Teboulle 2009", .opts = sl_fista_oracle_opts,
               .opts_size = sizeof(sl_fista_options), .needs_dictionary = true },
     .objective = "|x~ - z D|^2 / 2 + penalty |z|, a row", .has_b_enc = true, .k = k_of, .n_latents = given, .fit = fit_given, .encode = encode,
 };

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-static const sl_opt opts[] = {
+const sl_opt sl_ica_opts[] = {
     SL_OPT_INT(sl_ica_options, k, 32, 1, 65536, "latents", "sources kept a row"),
     SL_OPT_INT(sl_ica_options, components, 0, 0, 65536, "sources", "sources, after reduction by PCA; 0: d_in"),
     SL_OPT_INT(sl_ica_options, iterations, 200, 1, 1e6, "", "at most"),
@@ -228,7 +228,7 @@ done:
 }
 
 const sl_baseline_ops sl_base_ica = {
-    .info = { .name = "ica", .what = "FastICA, the k sources that contribute most to each row", .source = "Hyvarinen and Oja 2000", .opts = opts,
+    .info = { .name = "ica", .what = "FastICA, the k sources that contribute most to each row", .source = "Hyvarinen and Oja 2000", .opts = sl_ica_opts,
               .opts_size = sizeof(sl_ica_options), .linear = true },
     .objective = "mean log cosh of the sources", .enc_width = 1, .has_b_enc = true, .k = k_of, .n_latents = n_latents, .check = check, .fit = fit, .encode = sl_base_encode_topk,
 };

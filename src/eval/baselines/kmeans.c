@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-static const sl_opt opts[] = {
+const sl_opt sl_kmeans_opts[] = {
     SL_OPT_INT(sl_kmeans_options, k, 1, 1, 65536, "latents", "centroids a row: the nearest, then those that explain what is left"),
     SL_OPT_INT(sl_kmeans_options, d_sae, 256, 1, 1 << 20, "latents", "centroids"),
     SL_OPT_INT(sl_kmeans_options, iterations, 300, 1, 1e6, "", "at most, of each start"),
@@ -271,7 +271,7 @@ done:
 }
 
 const sl_baseline_ops sl_base_kmeans = {
-    .info = { .name = "kmeans", .what = "the nearest of the centroids", .source = "Arthur and Vassilvitskii 2007", .opts = opts,
+    .info = { .name = "kmeans", .what = "the nearest of the centroids", .source = "Arthur and Vassilvitskii 2007", .opts = sl_kmeans_opts,
               .opts_size = sizeof(sl_kmeans_options) },
     .objective = "|x - nearest centroid|^2", .enc_width = 1, .has_b_enc = true, .k = k_of, .n_latents = n_latents, .check = check, .fit = fit, .encode = encode,
 };

@@ -6,7 +6,7 @@
 #include <saelab/rng.h>
 #include <math.h>
 
-static const sl_opt opts[] = {
+const sl_opt sl_nmf_opts[] = {
     SL_OPT_INT(sl_factor_options, k, 32, 0, 65536, "latents", "directions kept a row; 0: all that are positive"),
     SL_OPT_INT(sl_factor_options, d_sae, 256, 1, 65536, "latents", "rank"),
     SL_OPT_INT(sl_factor_options, iterations, 200, 1, 1e6, "", "at most"),
@@ -173,7 +173,7 @@ done:
 }
 
 const sl_baseline_ops sl_base_nmf = {
-    .info = { .name = "nmf", .what = "non-negative factors of the positive and negative parts", .source = "Cichocki and Phan 2009", .opts = opts,
+    .info = { .name = "nmf", .what = "non-negative factors of the positive and negative parts", .source = "Cichocki and Phan 2009", .opts = sl_nmf_opts,
               .opts_size = sizeof(sl_factor_options) },
     .objective = "|Y - H W|^2, Y = [x+; x-]", .enc_width = 2, .has_b_enc = true, .k = k_of, .n_latents = n_latents, .fit = fit, .encode = encode,
 };

@@ -5,11 +5,11 @@
 
 #include "kern/linalg.h"
 
-static const sl_opt pca_opts[] = {
+const sl_opt sl_pca_opts[] = {
     SL_OPT_INT(sl_pca_options, k, 32, 1, 65536, "latents", "components, of which every row has one of the two signs"),
     SL_OPT_END
 };
-static const sl_opt topk_opts[] = {
+const sl_opt sl_topk_pca_opts[] = {
     SL_OPT_INT(sl_pca_options, k, 32, 1, 65536, "latents", "components kept a row"),
     SL_OPT_END
 };
@@ -61,13 +61,13 @@ done:
 }
 
 const sl_baseline_ops sl_base_pca = {
-    .info = { .name = "pca", .what = "principal components, the k leading ones", .source = "Hotelling 1933", .opts = pca_opts,
+    .info = { .name = "pca", .what = "principal components, the k leading ones", .source = "Hotelling 1933", .opts = sl_pca_opts,
               .opts_size = sizeof(sl_pca_options), .linear = true },
     .objective = "|x - x^|^2", .enc_width = 1, .has_b_enc = true, .k = k_of, .n_latents = leading, .check = check, .fit = fit, .encode = sl_base_encode_topk,
 };
 
 const sl_baseline_ops sl_base_topk_pca = {
-    .info = { .name = "topk_pca", .what = "principal components, the k largest of each row", .source = "Hotelling 1933", .opts = topk_opts,
+    .info = { .name = "topk_pca", .what = "principal components, the k largest of each row", .source = "Hotelling 1933", .opts = sl_topk_pca_opts,
               .opts_size = sizeof(sl_pca_options), .linear = true },
     .objective = "|x - x^|^2", .enc_width = 1, .has_b_enc = true, .k = k_of, .n_latents = all, .check = check, .fit = fit, .encode = sl_base_encode_topk,
 };

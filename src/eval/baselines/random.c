@@ -6,7 +6,7 @@
 
 
 static const char *const FROM[] = { "gauss", "rows", NULL };
-static const sl_opt opts[] = {
+const sl_opt sl_random_opts[] = {
     SL_OPT_INT(sl_random_options, k, 32, 1, 65536, "latents", "directions kept a row"),
     SL_OPT_INT(sl_random_options, d_sae, 256, 1, 1 << 24, "latents", "directions"),
     SL_OPT_CHOICE(sl_random_options, from, 0, FROM, "what they are drawn from: a Gaussian, or rows of the data"),
@@ -61,7 +61,7 @@ done:
 }
 
 const sl_baseline_ops sl_base_random = {
-    .info = { .name = "random", .what = "random directions, TopK with tied weights", .source = "arXiv 2602.14111", .opts = opts,
+    .info = { .name = "random", .what = "random directions, TopK with tied weights", .source = "arXiv 2602.14111", .opts = sl_random_opts,
               .opts_size = sizeof(sl_random_options), .linear = true },
     .objective = "none", .enc_width = 1, .has_b_enc = true, .k = k_of, .n_latents = n_latents, .check = check, .fit = fit, .encode = sl_base_encode_topk,
 };

@@ -9,7 +9,7 @@
 #include <saelab/rng.h>
 #include <math.h>
 
-static const sl_opt opts[] = {
+const sl_opt sl_semi_nmf_opts[] = {
     SL_OPT_INT(sl_factor_options, k, 32, 0, 65536, "latents", "directions kept a row; 0: all that are positive"),
     SL_OPT_INT(sl_factor_options, d_sae, 256, 1, 4096, "latents", "rank"),
     SL_OPT_INT(sl_factor_options, iterations, 200, 1, 1e6, "", "at most"),
@@ -170,7 +170,7 @@ done:
 }
 
 const sl_baseline_ops sl_base_semi_nmf = {
-    .info = { .name = "semi_nmf", .what = "non-negative codes of free directions", .source = "Ding, Li and Jordan 2010", .opts = opts,
+    .info = { .name = "semi_nmf", .what = "non-negative codes of free directions", .source = "Ding, Li and Jordan 2010", .opts = sl_semi_nmf_opts,
               .opts_size = sizeof(sl_factor_options) },
     .objective = "|x~ - H W|^2", .k = k_of, .n_latents = n_latents, .check = check, .fit = fit, .encode = encode,
 };
