@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 typedef struct train_cfg {
-    const char *acts, *lm, *hook, *text, *dataset, *out_dir, *world;
+    const char *acts, *targets, *lm, *hook, *text, *dataset, *out_dir, *world;
     sl_strs world_set;
     int64_t world_seed;
     int64_t tokens, held_out;
@@ -18,6 +18,7 @@ typedef struct train_cfg {
 static const sl_opt TRAIN_OPTS[] = {
     OUT_DIR(train_cfg, "folder of the SAE (required)"),
     SL_OPT_STR(train_cfg, acts, NULL, "store to train on: a folder of `saelab acts`"),
+    SL_OPT_STR(train_cfg, targets, NULL, "transcoders, with --acts: store of the same rows that is to be predicted"),
     SL_OPT_STR(train_cfg, lm, NULL, "or a model, whose activations are captured first, into the SAE's folder"),
     SL_OPT_STR(train_cfg, hook, NULL, "with --lm: where; none: the residual stream in the middle"),
     SL_OPT_STR(train_cfg, text, NULL, "with --lm: text to run over; none: what the model was trained on"),
@@ -212,6 +213,18 @@ done:
     return st;
 }
 
+/* The rows of --targets become the targets of *acts, which is taken. */
+static sl_status add_targets(cli *c, const train_cfg *t, sl_act_source **acts, sl_err *err)
+{
+    sl_act_source *x = *acts, *y;
+    *acts = NULL;
+    sl_status st = sl_acts_open(c->ctx, t->targets, false, &y, err);
+    if (st == SL_OK)
+        return sl_acts_pair(c->ctx, x, y, acts, err);
+    sl_act_source_free(x);
+    return st;
+}
+
 static sl_status train(cli *c, sl_err *err)
 {
     train_cfg *t = c->cfg;
@@ -220,6 +233,8 @@ static sl_status train(cli *c, sl_err *err)
     bool again;
     if (!t->out_dir && !t->dry_run)
         return sl_fail(err, SL_ARG, "-o", "-o FOLDER", "where does the SAE go?");
+    if (t->targets && !t->acts)
+        return sl_fail(err, SL_ARG, "--targets", "--acts FOLDER", "targets need the store of the rows that they belong to");
     SL_TRY(check_source(c, t, err));
     if (t->world)
         return train_on_world(c, t, err);
@@ -231,6 +246,8 @@ static sl_status train(cli *c, sl_err *err)
     }
     snprintf(dir, sizeof dir, t->lm ? "%.1000s/acts" : "%.1000s", t->lm ? t->out_dir : t->acts);
     SL_TRY(sl_acts_open(c->ctx, dir, false, &acts, err));
+    if (t->targets)
+        SL_TRY(add_targets(c, t, &acts, err));
     sl_status st = train_on(c, t, acts, err);
     sl_act_source_free(acts);
     return st;
@@ -241,7 +258,8 @@ const command CMD_SAE_TRAIN = {
     .text = "Writes a SAELens folder (cfg.json, sae_weights.safetensors) with metrics.csv and config.yaml. An interrupted training goes on when the same "
             "command is given again. `--help --variant V` shows the options of another variant.",
     .examples = "  saelab sae train --acts my_acts -o my_sae --k 32 --d-sae 4096\n  saelab sae train --lm my_lm -o my_sae --variant standard\n"
-                "  saelab sae train --world synth1k -o my_sae --k 8 --d-sae 1024\n",
+                "  saelab sae train --world synth1k -o my_sae --k 8 --d-sae 1024\n"
+                "  saelab sae train --variant transcoder --acts acts/blocks.2.hook_resid_pre \\\n    --targets acts/blocks.2.hook_mlp_out -o my_transcoder\n",
     .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .run = train,
 };
 

@@ -34,6 +34,7 @@ void sl_sae_free(sl_sae *s); /* NULL is legal */
 typedef struct sl_sae_info {
     char variant[48], hook[96], model[128], dataset[64];
     int64_t d_in, d_out, d_sae;
+    bool has_target;        /* it predicts a target y, not x: a transcoder */
     const char *format;     /* of the file that it was loaded from: "saelens", "sparsify", "dictionary_learning", "npz"; "" when made here */
     const char *row_norm;   /* SAELens's normalize_activations: "none", "constant_norm_rescale" or "layer_norm"; each row by itself */
     bool center_input;      /* the encoder sees x - b_dec (SAELens: apply_b_dec_to_input) */

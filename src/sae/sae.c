@@ -179,7 +179,7 @@ void sl_sae_free(sl_sae *s)
 
 sl_sae_info sl_sae_about(const sl_sae *s)
 {
-    sl_sae_info i = { .d_in = s->d_in, .d_out = s->d_out, .d_sae = s->d_sae, .scale = s->scale, .has_mean = s->mean != NULL };
+    sl_sae_info i = { .d_in = s->d_in, .d_out = s->d_out, .d_sae = s->d_sae, .has_target = s->ops->d_out != NULL, .scale = s->scale, .has_mean = s->mean != NULL };
     snprintf(i.variant, sizeof i.variant, "%s", s->ops->info.name);
     memcpy(i.hook, s->hook, sizeof i.hook);
     memcpy(i.model, s->model, sizeof i.model);

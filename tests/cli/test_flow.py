@@ -104,6 +104,20 @@ class Flow(Case):
         self.assertTrue(0 < metrics["ce_orig"]["value"] < 20)
         self.assertEqual(self.json("sae", "info", "s")["options"]["k"], 4)
 
+    def test_transcoder(self):
+        self.train_lm()
+        hooks = ["--hook", "blocks.0.hook_resid_pre", "--hook", "blocks.0.hook_mlp_out"]
+        self.run_tool("acts", "capture", "--lm", "m", *hooks, "--tokens", "300", "-o", "a")
+        x, y = "a/blocks.0.hook_resid_pre", "a/blocks.0.hook_mlp_out"
+        flags = ["--d-sae", "64", "--steps", "60", "--batch", "64", "--lr", "5e-3"]
+        pair = ["--variant", "skip_transcoder", "--acts", x, "--targets", y]
+        trained = self.json("sae", "train", *pair, "-o", "t", *flags)
+        self.assertEqual((trained["variant"], trained["d_sae"]), ("skip_transcoder", 64))
+        self.assertLess(trained["fvu"], .9)
+        self.fails("sae", "eval", "t", "--acts", x, code=1, line="predicts a target")
+        self.fails("sae", "train", "--variant", "transcoder", "--acts", x, "-o", "u", *flags, code=1, line="targets")
+        self.fails("sae", "train", "--variant", "transcoder", "--lm", "m", "--targets", y, "-o", "v", *flags, line="--targets")
+
     def test_imported(self):
         info = self.import_acts()[0]
         self.assertEqual((info["n_rows"], info["d_in"], info["hook"], info["model"]), (200, 8, "layer 3", "toy"))
