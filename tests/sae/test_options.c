@@ -264,7 +264,11 @@ static void dead_latents_start_anew(void **state)
         for (int j = 0; j < D; j++)
             assert_true(fabs((double)w[j] - .2 * (double)d[j]) < 1e-6);
         assert_true(data(t.s->b_enc)[f] == 0);
+        const sl_param *moved[] = { t.s->W_enc, t.s->W_dec };
+        for (int i = 0; i < 2; i++) /* AuxK's gradients are forgotten */
+            assert_true(row_norm((float *)moved[i]->m.data + f * D, D) == 0 && row_norm((float *)moved[i]->v.data + f * D, D) == 0);
     }
+    assert_true(row_norm(t.s->W_dec->m.data, F * D) > 0);
     assert_true(anew > 0 && anew == (int)(t.res.last.dead * F + .5) && living > 1);
     finish(&t);
     finish(&first);
