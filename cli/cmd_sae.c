@@ -1,4 +1,4 @@
-/* saelab sae train | info | variants: sparse autoencoders. */
+/* saelab sae train | variants: sparse autoencoders. */
 #include "cmd.h"
 
 #include <stdlib.h>
@@ -262,39 +262,6 @@ const command CMD_SAE_TRAIN = {
                 "  saelab sae train --variant transcoder --acts acts/blocks.2.hook_resid_pre \\\n    --targets acts/blocks.2.hook_mlp_out -o my_transcoder\n",
     .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .run = train,
 };
-
-/* ---- info ---- */
-
-static sl_status info(cli *c, sl_err *err)
-{
-    enum { MAX = 24 };
-    sl_sae *s;
-    char b[4][32], fields[MAX][64];
-    SL_TRY(sl_sae_load(c->ctx, c->args[0], &s, err));
-    sl_sae_info i = sl_sae_about(s);
-    snprintf(b[0], sizeof b[0], "%.6g", i.scale);
-    const char *cells[2 * MAX] = { "variant", i.variant, "d_in", text_count(b[1], i.d_in), "d_sae", text_count(b[2], i.d_sae), "hook", i.hook, "model", i.model,
-                                   "dataset", i.dataset, "normalised", i.has_mean ? "mean and scale, folded into the weights" : "no", "scale", b[0] };
-    int n = 8;
-    c->result = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:o, s:I}", "sae", c->args[0], "variant", i.variant, "d_in", (json_int_t)i.d_in, "d_sae",
-                          (json_int_t)i.d_sae, "hook", i.hook, "model", i.model, "dataset", i.dataset, "has_mean", i.has_mean, "scale",
-                          json_real_or_null(i.scale), "max_active", (json_int_t)i.max_active);
-    const sl_variant_info *v = sl_variant_find(i.variant);
-    json_t *options = json_object();
-    for (const sl_opt *o = v ? v->opts : NULL; o && o->type != SL_T_END && n < MAX; o++, n++) {
-        sl_opts_text(o, sl_sae_options(s), fields[n], sizeof fields[n]);
-        cells[2 * n] = o->name;
-        cells[2 * n + 1] = fields[n];
-        json_object_set_new(options, o->name, option_json(o, sl_sae_options(s)));
-    }
-    json_object_set_new(c->result, "options", options);
-    say_table(c, false, n, 2, cells);
-    next_step(c, "saelab sae eval %s --acts HELD_OUT_STORE", c->args[0]);
-    sl_sae_free(s);
-    return SL_OK;
-}
-
-const command CMD_SAE_INFO = { .name = "sae info", .args = "SAE", .min_args = 1, .max_args = 1, .what = "Shape, variant and origin of an SAE.", .run = info };
 
 /* ---- variants ---- */
 

@@ -40,16 +40,23 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && strcmp(s + n - k, end) == 0;
 }
 
-static sl_status split_path(const char *arg, input *in, sl_err *err)
+/* PATH or PATH:NAME; the path may be a reference to the hub, which has a colon of its own. */
+static sl_status split_path(sl_ctx *ctx, const char *arg, input *in, sl_err *err)
 {
-    if (strlen(arg) >= sizeof in->path)
+    char whole[1024], path[1024];
+    bool hub = strncmp(arg, "hf:", 3) == 0;
+    if (strlen(arg) >= sizeof whole)
         return sl_fail(err, SL_ARG, arg, NULL, "the path is too long");
-    memcpy(in->path, arg, strlen(arg) + 1);
-    char *colon = strrchr(in->path, ':');
-    if (colon && !sl_path_exists(arg)) {
+    memcpy(whole, arg, strlen(arg) + 1);
+    char *colon = hub ? strchr(whole + 3, ':') : strrchr(whole, ':');
+    if (colon && (hub || !sl_path_exists(arg))) {
         *colon = 0;
-        in->name = arg + (colon - in->path) + 1;
+        in->name = arg + (colon - whole) + 1;
     }
+    SL_TRY(sl_ref_path(ctx, whole, path, err));
+    if (strlen(path) >= sizeof in->path)
+        return sl_fail(err, SL_ARG, arg, NULL, "the path is too long");
+    memcpy(in->path, path, strlen(path) + 1);
     return SL_OK;
 }
 
@@ -253,7 +260,7 @@ static sl_status run(import *m, const char *const *paths, sl_err *err)
     if (!m->in)
         return sl_fail(err, SL_MEM, m->dir, NULL, "no memory for the list of files");
     for (int i = 0; i < m->n_in; i++) {
-        SL_TRY(split_path(paths[i], &m->in[i], err));
+        SL_TRY(split_path(m->ctx, paths[i], &m->in[i], err));
         SL_TRY(look_at(m, i, err));
     }
     if (m->o->tokens)

@@ -146,11 +146,13 @@ static sl_status read_text(sl_ctx *ctx, const char *path, const char *name, sl_t
     return SL_OK;
 }
 
-sl_status sl_text_file(sl_ctx *ctx, const char *path, sl_text *out, sl_err *err)
+sl_status sl_text_file(sl_ctx *ctx, const char *ref, sl_text *out, sl_err *err)
 {
-    char stem[sizeof out->name];
+    char stem[sizeof out->name], path[1024];
+    *out = (sl_text){ 0 };
+    SL_TRY(sl_ref_path(ctx, ref, path, err));
     const char *slash = strrchr(path, '/');
-    snprintf(stem, sizeof stem, "%s", slash ? slash + 1 : path);
+    snprintf(stem, sizeof stem, "%.63s", slash ? slash + 1 : path);
     char *gz = strlen(stem) > 3 ? stem + strlen(stem) - 3 : NULL;
     if (gz && strcmp(gz, ".gz") == 0)
         *gz = 0;

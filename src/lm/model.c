@@ -144,7 +144,7 @@ static sl_status load_tokenizer(sl_lm *m, const char *dir, sl_tok **tok, sl_err 
                    (long long)m->c.vocab_size);
 }
 
-sl_status sl_lm_load(sl_ctx *ctx, const char *dir, sl_lm **out, sl_tok **tok, sl_err *err)
+sl_status sl_lm_load(sl_ctx *ctx, const char *ref, sl_lm **out, sl_tok **tok, sl_err *err)
 {
     sl_lm_config c;
     sl_lm *m = NULL;
@@ -153,6 +153,7 @@ sl_status sl_lm_load(sl_ctx *ctx, const char *dir, sl_lm **out, sl_tok **tok, sl
     if (tok)
         *tok = NULL;
     SL_TRY(load_config(ctx, dir, &c, err));
+    SL_TRY(sl_ref_path(ctx, ref, dir, err));
     SL_TRY(sl_lm_new(ctx, &c, 0, &m, err));
     SL_GO(load_weights(m, dir, err));
     if (tok)
