@@ -159,7 +159,6 @@ sl_status sl_text_file(sl_ctx *ctx, const char *ref, sl_text *out, sl_err *err)
     char *dot = strrchr(stem, '.');
     if (dot && dot != stem)
         *dot = 0;
-    *out = (sl_text){ 0 };
     if (sl_path_is_dir(path))
         return sl_fail(err, SL_DATA, path, "a text file", "it is a folder");
     return read_text(ctx, path, stem, out, err);

@@ -146,14 +146,15 @@ static sl_status load_tokenizer(sl_lm *m, const char *dir, sl_tok **tok, sl_err 
 
 sl_status sl_lm_load(sl_ctx *ctx, const char *ref, sl_lm **out, sl_tok **tok, sl_err *err)
 {
+    char dir[1024];
     sl_lm_config c;
     sl_lm *m = NULL;
     sl_status st;
     *out = NULL;
     if (tok)
         *tok = NULL;
-    SL_TRY(load_config(ctx, dir, &c, err));
     SL_TRY(sl_ref_path(ctx, ref, dir, err));
+    SL_TRY(load_config(ctx, dir, &c, err));
     SL_TRY(sl_lm_new(ctx, &c, 0, &m, err));
     SL_GO(load_weights(m, dir, err));
     if (tok)
