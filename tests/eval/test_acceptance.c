@@ -13,8 +13,8 @@ static void train(sl_ctx *ctx, sl_world *world, int64_t d_sae, int64_t k, int64_
     sl_sae_train_config t;
     sl_opts_default(sl_sae_train_opts, &t);
     t.steps = steps;
-    t.batch = 256;
-    t.lr = 2e-3;
+    t.batch = 128;
+    t.lr = 5e-3;
     t.seed = (int64_t)seed;
     sl_assert_ok(sl_world_open(world, SL_WORLD_TRAIN, &rows, &err));
     sl_assert_ok(sl_sae_new(ctx, "topk", rows->info.d_in, d_sae, &(sl_topk_options){ .k = k, .aux_alpha = 1 / 32. }, seed, s, &err));
@@ -39,7 +39,7 @@ static void gather(sl_ctx *ctx, sl_world *world, const sl_coder *c, int64_t n, s
 static void toy_song(void **state)
 {
     (void)state;
-    sl_ctx *ctx = sl_test_ctx(2);
+    sl_ctx *ctx = sl_test_ctx(1);
     sl_err err;
     int above = 0;
     for (uint64_t seed = 0; seed < 5; seed++) {
@@ -49,7 +49,7 @@ static void toy_song(void **state)
         sl_gathered g, again;
         sl_baseline *random;
         sl_assert_ok(sl_world_new(ctx, "toy_song", NULL, 42, &world, &err));
-        train(ctx, world, 32, 3, 1500, seed, &s);
+        train(ctx, world, 32, 3, 700, seed, &s);
         sl_coder c = sl_coder_of(s);
         gather(ctx, world, &c, 2000, &g);
         sl_random_options o = { .k = 3, .d_sae = 32, .center = true };
