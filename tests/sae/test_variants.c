@@ -312,6 +312,62 @@ static void decode_is_linear(void **state)
     }
 }
 
+/* Before: x^_n of normalised rows. After folding: x^ of the raw rows, which is x^_n / c_y + mu_y, from as many latents. */
+static void folding_changes_nothing(void **state)
+{
+    (void)state;
+    const double c_in = .5, c_out = .25;
+    for (const variant_case *c = variant_cases; c->variant; c++) {
+        sl_ctx *ctx = sl_test_ctx(1);
+        sl_err err;
+        sl_sae *s = shaken(ctx, c);
+        sl_tape *t;
+        rows r, normal;
+        rows_normal(&r, MANY, D, 0, 1);
+        rows_normal(&normal, MANY, D, 0, 1);
+        int O = (int)s->d_out;
+        float mean[D], mean_out[D], xhat[MANY * D];
+        assert_true(O <= D);
+        for (int j = 0; j < D; j++) {
+            mean[j] = (float)(.3 * j - 1);
+            mean_out[j] = s->ops->d_out ? (float)(1 - .2 * j) : mean[j];
+        }
+        for (int i = 0; i < MANY * D; i++)
+            normal.x[i] = (float)(c_in * ((double)r.x[i] - (double)mean[i % D]));
+        sl_tensor raw = sl_tensor_of(SL_F32, r.x, 2, (int64_t)MANY, (int64_t)D), x = sl_tensor_of(SL_F32, normal.x, 2, (int64_t)MANY, (int64_t)D);
+        sl_tensor m = sl_tensor_of(SL_F32, mean, 1, (int64_t)D), my = sl_tensor_of(SL_F32, mean_out, 1, s->d_out);
+        double cy = s->ops->d_out ? c_out : c_in;
+        const sl_kern *k;
+        sl_assert_ok(sl_kern_get(ctx, SL_F32, &k, &err));
+        if (!s->W_enc) /* its rows are of norm 1 when it is trained */
+            k->row_normalize(k, &s->W_dec->value);
+        sl_assert_ok(sl_tape_new(ctx, SL_F32, &t, &err));
+        sl_sae_pass p = sl_sae_forward(t, s, sl_const(t, &x), (sl_var){ 0 }, NULL);
+        int before[MANY] = { 0 }, after[MANY] = { 0 }, differ = 0;
+        sl_latents_visit(t, p.z, count_row, before);
+        sl_assert_ok(sl_tape_status(t, &err));
+        for (int i = 0; i < MANY * O; i++)
+            xhat[i] = (float)((double)((const float *)sl_value(t, p.xhat)->data)[i] / cy + (double)mean_out[i % O]);
+        sl_sae_fold f = { &m, &my, c_in, cy };
+        assert_true(s->ops->fold ? s->ops->fold(k, s, &f) : sl_sae_fold_linear(k, s, &f));
+        for (int i = 0; i < sl_params_count(s->params); i++)
+            sl_param_touch(sl_params_at(s->params, i));
+        sl_tape_reset(t);
+        p = sl_sae_forward(t, s, sl_const(t, &raw), (sl_var){ 0 }, NULL);
+        sl_latents_visit(t, p.z, count_row, after);
+        sl_assert_ok(sl_tape_status(t, &err));
+        sl_assert_close_f32(c->variant, sl_value(t, p.xhat)->data, xhat, MANY * O, 2e-4, 2e-4);
+        for (int i = 0; i < MANY; i++)
+            differ += before[i] != after[i];
+        assert_int_equal(differ, 0);
+        sl_tape_free(t);
+        rows_release(&r);
+        rows_release(&normal);
+        sl_sae_free(s);
+        sl_ctx_free(ctx);
+    }
+}
+
 /* ---- training ---- */
 
 typedef struct run { float *w; int64_t n_w; double scalar[SL_SAE_SCALARS]; sl_sae_step curve[STEPS]; } run;
@@ -500,7 +556,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_variant_has_a_case), cmocka_unit_test(gradients), cmocka_unit_test(right_number_of_latents),
-        cmocka_unit_test(feature_order_means_nothing), cmocka_unit_test(decode_is_linear), cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(feature_order_means_nothing), cmocka_unit_test(decode_is_linear), cmocka_unit_test(folding_changes_nothing), cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(resume_equals_uninterrupted), cmocka_unit_test(reload_gives_the_same),
     };
     return cmocka_run_group_tests_name("sae_variants", tests, NULL, NULL);
