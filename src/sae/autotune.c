@@ -1,4 +1,4 @@
-/* The L0 autotuner. See autotune.h. */
+/* What variants with a penalty share, the L0 autotuner above all. See autotune.h. */
 #include "sae/autotune.h"
 
 #include <math.h>
@@ -9,6 +9,12 @@ static const double DAMPING = 2;     /* per unit by which the error changes */
 static const double CLIP = 1.5;      /* greatest error that counts: a factor of 4.5 */
 static const double LIMIT = 13.8155; /* ln 1e6: of ln factor, either way */
 static const double REPORTED = .05;  /* relative error at the end that is a warning */
+
+sl_var sl_sae_dense(sl_tape *t, const sl_sae *s, sl_var x, sl_act act)
+{
+    sl_var W = sl_param_var(t, s->W_enc), b = sl_param_var(t, s->b_enc);
+    return s->center_input ? sl_linear_from(t, x, sl_param_var(t, s->b_dec), W, b, act) : sl_linear(t, x, W, b, act);
+}
 
 sl_var sl_sae_penalty_norms(sl_tape *t, const sl_sae *s)
 {

@@ -1,9 +1,11 @@
-/* What variants with a penalty share: weights of the penalty by decoder norm, and the L0 autotuner. */
+/* What variants with a penalty share: dense pre-activations, weights of the penalty by decoder norm, and the L0 autotuner. */
 #ifndef SL_SAE_AUTOTUNE_H
 #define SL_SAE_AUTOTUNE_H
 
 #include "sae/variant.h"
 
+/* act(W_enc (x - b_dec) + b_enc) [B, d_sae]; of x itself where the encoder takes it whole. */
+sl_var sl_sae_dense(sl_tape *t, const sl_sae *s, sl_var x, sl_act act);
 /* |d_j| [d_sae] where the rows of W_dec are free; {0} where they are kept at norm 1. */
 sl_var sl_sae_penalty_norms(sl_tape *t, const sl_sae *s);
 

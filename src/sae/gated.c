@@ -34,7 +34,7 @@ static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_bat
 {
     (void)b;
     sl_var b_gate = sl_param_var(t, s->b_enc), gain = sl_activation(t, sl_param_var(t, s->extra[R_MAG]), SL_ACT_EXP);
-    sl_var pi = sl_linear(t, sl_sae_center(t, s, x), sl_param_var(t, s->W_enc), b_gate, SL_ACT_NONE);
+    sl_var pi = sl_sae_dense(t, s, x, SL_ACT_NONE);
     sl_var shift = sl_sub(t, sl_param_var(t, s->extra[B_MAG]), sl_mul(t, gain, b_gate));
     return (sl_latents){ .dense = sl_gate(t, pi, gain, shift), .pre = pi };
 }

@@ -70,7 +70,7 @@ static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_bat
 {
     const sl_jumprelu_options *o = s->opts;
     (void)b;
-    sl_var a = sl_linear(t, sl_sae_center(t, s, x), sl_param_var(t, s->W_enc), sl_param_var(t, s->b_enc), SL_ACT_NONE);
+    sl_var a = sl_sae_dense(t, s, x, SL_ACT_NONE);
     return (sl_latents){ .dense = sl_jumprelu(t, a, theta(t, s), o->bandwidth), .pre = a };
 }
 

@@ -59,8 +59,7 @@ static sl_penalty penalty_after(const sl_p_anneal_options *o, int64_t n_moves)
 static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b)
 {
     (void)b;
-    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
-    return (sl_latents){ .dense = sl_linear(t, sl_sae_center(t, s, x), W, c, SL_ACT_RELU) };
+    return (sl_latents){ .dense = sl_sae_dense(t, s, x, SL_ACT_RELU) };
 }
 
 static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b)

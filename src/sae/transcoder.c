@@ -66,10 +66,10 @@ void sl_transcoder_init(sl_sae *s, const sl_kern *k)
 sl_latents sl_transcoder_encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b)
 {
     const sl_transcoder_options *o = s->opts;
-    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc), in = sl_sae_center(t, s, x);
-    if (o->activation == ACT_TOPK)
-        return (sl_latents){ .sparse = sl_encode_topk(t, in, W, c, sl_sae_k_now(b, o->k, s->d_sae)) };
-    return (sl_latents){ .dense = sl_linear(t, in, W, c, SL_ACT_RELU) };
+    if (o->activation == ACT_RELU)
+        return (sl_latents){ .dense = sl_sae_dense(t, s, x, SL_ACT_RELU) };
+    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
+    return (sl_latents){ .sparse = sl_encode_topk(t, sl_sae_center(t, s, x), W, c, sl_sae_k_now(b, o->k, s->d_sae)) };
 }
 
 sl_var sl_transcoder_loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b)

@@ -12,7 +12,7 @@
 
 #include "tape/tape.h"
 
-enum { SL_NODE_IN = 3, SL_NODE_KEPT = 2 };
+enum { SL_NODE_IN = 4, SL_NODE_KEPT = 2 };
 
 /* Arguments of an operator that are not variables; each operator says which it reads. */
 typedef struct sl_args {

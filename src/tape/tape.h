@@ -133,6 +133,8 @@ sl_var sl_sub_row(sl_tape *t, sl_var x, sl_var r);
 sl_var sl_mul_row(sl_tape *t, sl_var x, sl_var r);
 sl_var sl_matmul(sl_tape *t, sl_var a, sl_var b, bool tb);         /* a [.., K] b [K, N] or, tb, b [N, K] transposed */
 sl_var sl_linear(sl_tape *t, sl_var x, sl_var W, sl_var b, sl_act act); /* act(x W^T + b), x [.., K], W [N, K], b [N] or {0} */
+/* act((x - c) W^T + b), c [K]: what x - c as an input gives, but c's gradient costs no product of the batch's size. */
+sl_var sl_linear_from(sl_tape *t, sl_var x, sl_var c, sl_var W, sl_var b, sl_act act);
 sl_var sl_activation(sl_tape *t, sl_var x, sl_act act);
 sl_var sl_dropout(sl_tape *t, sl_var x, double p);                 /* 0 <= p < 1; p = 0 returns x itself */
 sl_var sl_layernorm(sl_tape *t, sl_var x, sl_var gain, sl_var bias); /* x [.., D], eps 1e-5; bias may be {0} */
