@@ -70,8 +70,6 @@ static sl_status open_coder(cli *c, const char *dir, bench *b, sl_err *err)
     sl_sae_info about = sl_sae_about(b->sae);
     if (about.has_target)
         return sl_fail(err, SL_UNAVAILABLE, dir, "an SAE", "a %s predicts a target, which these metrics do not know", about.variant);
-    if (about.has_target)
-        return sl_fail(err, SL_UNAVAILABLE, dir, "an SAE", "a %s predicts a target, which these metrics do not know", about.variant);
     snprintf(b->hook, sizeof b->hook, "%s", about.hook);
     return SL_OK;
 }
