@@ -233,7 +233,7 @@ static void fista_is_optimal(void **state)
     sl_err err;
     sl_baseline *b;
     float *x = normals(ctx, N * D, 11), *dict = normals(ctx, M * D, 12), bias[D] = { 1, -2 };
-    sl_fista_options o = { 0, 0, 20000, 0, 0, .05, 1e-8, false };
+    sl_fista_options o = { .k = 0, .iterations = 20000, .lambda = .05, .tol = 1e-8 };
     sl_assert_ok(sl_baseline_fit(ctx, "fista_oracle", &(sl_baseline_data){ x, N, D, dict, M, bias, 0, 0, 0 }, &o, 1, &b, &err));
     sl_baseline_about a = sl_baseline_tell(b);
     sl_codes z;
@@ -317,7 +317,7 @@ static void oracle_on_comp_ood(void **state)
     for (int split = SL_WORLD_TEST; split <= SL_WORLD_OOD; split++) {
         sl_act_source *rows;
         sl_act_batch batch;
-        sl_fista_options o = { 10, 0, 500, 0, 0, .02, 1e-5, false };
+        sl_fista_options o = { .k = 10, .iterations = 500, .lambda = .02, .tol = 1e-5 };
         sl_assert_ok(sl_world_open(world, (sl_world_split)split, &rows, &err));
         sl_assert_ok(rows->next(rows, ROWS, &batch, &err));
         assert_true(batch.n == ROWS && batch.truth);
