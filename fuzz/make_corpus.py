@@ -55,6 +55,9 @@ def main():
     put("pickle/call.pkl", pickle.dumps(print, 2))
     put("json/fields.json", b'{"d_in": 3, "scale": 2.5e-1, "flag": true, "name": "x\\u00e9", "list": [1, null, {"a": []}]}')
     put("json/text.json", b'"alone"')
+    own = {"variant": "topk", "options": {"k": 2}, "mean": [0, 1], "scale": 2.5}
+    cfg = {"d_in": 2, "d_sae": 3, "apply_b_dec_to_input": True, "normalize_activations": "none", "metadata": {"hook_name": "h", "saelab": own}, "architecture": "topk", "k": 2}
+    put("cfg/small.json", json.dumps(cfg, separators=(",", ":")).encode())
 
 
 if __name__ == "__main__":
