@@ -49,10 +49,11 @@ const void *sl_sae_options(const sl_sae *s); /* the variant's option struct, bor
  * the variant adds, f32. SL_MISSING: it has none of that name. */
 sl_status sl_sae_weight(const sl_sae *s, const char *name, sl_tensor *out, sl_err *err) SL_USE_RESULT;
 
-/* ---- files: a SAELens folder, cfg.json + sae_weights.safetensors ---- */
+/* ---- files ---- */
 
-/* Variant, options, mean and scale are kept beside under metadata.saelab, so that a reload gives the same variant and, bit for bit,
- * the same codes. SL_ARG when its training has not finished. Each file is replaced atomically. */
+/* A SAELens folder, cfg.json + sae_weights.safetensors. Variant, options, state, mean and scale are kept beside under metadata.saelab, so
+ * that a reload gives the same variant and, bit for bit, the same codes. SL_ARG when its training has not finished. Each file is
+ * replaced atomically. */
 sl_status sl_sae_save(sl_sae *s, const char *dir, sl_err *err) SL_USE_RESULT;
 /* Reads a folder (or the weights in it, or an hf: reference, see sl_ref_path) of SAELens (6.x and before), sparsify (cfg.json +
  * sae.safetensors), dictionary_learning (ae.pt, config.json) or Gemma Scope (params.npz); docs/FORMATS.md says what of each. What is
