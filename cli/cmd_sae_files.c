@@ -174,7 +174,7 @@ const command CMD_SAE_GET = {
     .name = "sae get", .args = "REF", .min_args = 1, .max_args = 1, .what = "Fetch an SAE from the Hugging Face hub.",
     .text = "REF is hf:OWNER/REPO[/FOLDER][@REVISION]. Only safetensors, npz, json and text are fetched, checked by size and hash; a download that was cut "
             "off goes on. Such a reference stands wherever a path to a model, an SAE or a text does; a copy in the hub's own cache is used.",
-    .examples = "  saelab sae get hf:google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71\n", .run = get,
+    .examples = "  saelab sae get hf:OWNER/REPO/layer_20/width_16k\n", .run = get,
 };
 
 /* ---- encode ---- */
