@@ -100,8 +100,10 @@ bool training_was_done(cli *c, const char *dir)
         return false;
     sl_log(c->ctx, SL_LOG_INFO, "%s: finished already, nothing to do", dir);
     json_object_foreach(c->result, key, v) {
-        if (json_is_string(v))
-            snprintf(value, sizeof value, "%.60s", json_string_value(v));
+        if (json_is_object(v) || json_is_array(v))
+            continue;
+        if (json_is_string(v) || json_is_boolean(v))
+            snprintf(value, sizeof value, "%.60s", json_is_string(v) ? json_string_value(v) : json_is_true(v) ? "yes" : "no");
         else
             snprintf(value, sizeof value, "%.6g", json_number_value(v));
         say(c, "%-18s %s\n", key, value);
