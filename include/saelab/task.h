@@ -38,7 +38,7 @@ sl_status sl_task_train(sl_lm *m, const sl_world *w, const sl_task_train_config 
 /* The gate on instances [first, first + n) of SL_WORLD_ALL. Training uses instances from 0 on and tries the gate on ones from 2^40 on. */
 sl_status sl_task_gate(sl_lm *m, const sl_world *w, int64_t first, int64_t n, sl_task_score *out, sl_err *err) SL_USE_RESULT;
 
-/* Activations of m at the task's rows (after block sl_task_info.layer, or at `hook`), endless. Batches carry truth (features that are on, value 1),
+/* Activations of m at the task's rows (after block sl_task_info.layer, or the last one of a shallower model, or at `hook`), endless. Batches carry truth (features that are on, value 1),
  * unknown, token, doc (the instance) and pos. seek runs through the instances before the row. The source must be closed before m and w.
  * SL_ARG: not a task, OOD of a world without one, no such hook; SL_MEM. */
 sl_status sl_task_open(sl_lm *m, const sl_world *w, sl_world_split split, const char *hook, sl_act_source **out, sl_err *err) SL_USE_RESULT;

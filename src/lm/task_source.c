@@ -246,7 +246,8 @@ sl_status sl_task_open(sl_lm *m, const sl_world *w, sl_world_split split, const 
     SL_TRY(sl_task_fits(m, w, err));
     if ((int)split < 0 || split >= SL_WORLD_N_SPLIT)
         return sl_fail(err, SL_ARG, sl_world_about(w)->name, "train, test, ood or all", "split %d", (int)split);
-    snprintf(own, sizeof own, "blocks.%lld.hook_resid_post", (long long)sl_world_task(w)->layer);
+    int64_t layer = sl_world_task(w)->layer, last = m->c.n_layer - 1;
+    snprintf(own, sizeof own, "blocks.%lld.hook_resid_post", (long long)(layer < last ? layer : last));
     hook = hook ? hook : own;
     SL_TRY(sl_hook_parse(hook, &m->c, &at, err));
     sl_act_source *src = sl_alloc(m->ctx, sizeof *src);
