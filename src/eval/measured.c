@@ -130,36 +130,89 @@ done:
     return st;
 }
 
+/* Where each document's blocks begin; *length: positions a block. Documents are one block each where there are enough of them. */
+static int64_t lay_out(const sl_eval_data *d, int64_t *first, int64_t lowest, int64_t n_docs, int64_t *length)
+{
+    int64_t used = 0, span = 0, n = 0;
+    for (int64_t r = 0; r < d->n_rows; r++) {
+        int64_t end = (d->pos ? d->pos[r] : 0) + 1;
+        int64_t *longest = &first[d->doc[r] - lowest];
+        *longest = end > *longest ? end : *longest;
+    }
+    for (int64_t k = 0; k < n_docs; k++) {
+        used += first[k] > 0;
+        span += first[k];
+    }
+    *length = used >= SL_EVAL_BLOCKS ? span : (span + SL_EVAL_BLOCKS - 1) / SL_EVAL_BLOCKS;
+    for (int64_t k = 0; k < n_docs; k++) {
+        int64_t blocks = (first[k] + *length - 1) / *length;
+        first[k] = n;
+        n += blocks;
+    }
+    return n;
+}
+
+/* block [n_rows]: the document of each row; its part of a document where there are fewer than SL_EVAL_BLOCKS; of the rows without documents. */
+static sl_status blocks_of(sl_ctx *ctx, const sl_eval_data *d, int32_t *block, int64_t *n_blocks, sl_err *err)
+{
+    int64_t lowest = INT32_MAX, highest = 0, length;
+    for (int64_t r = 0; d->doc && r < d->n_rows; r++) {
+        lowest = d->doc[r] < lowest ? d->doc[r] : lowest;
+        highest = d->doc[r] > highest ? d->doc[r] : highest;
+    }
+    *n_blocks = SL_EVAL_BLOCKS;
+    for (int64_t r = 0; !d->doc && r < d->n_rows; r++)
+        block[r] = (int32_t)(r * SL_EVAL_BLOCKS / d->n_rows);
+    if (!d->doc)
+        return SL_OK;
+    int64_t n_docs = highest - lowest + 1, *first = sl_alloc(ctx, (size_t)n_docs * sizeof *first);
+    SL_TRY(sl_have("splits", 1, (const void *const[]){ first }, err));
+    *n_blocks = lay_out(d, first, lowest, n_docs, &length);
+    for (int64_t r = 0; r < d->n_rows; r++)
+        block[r] = (int32_t)(first[d->doc[r] - lowest] + (d->pos ? d->pos[r] : 0) / length);
+    sl_free(ctx, first);
+    return SL_OK;
+}
+
+/* Numbers the blocks that have rows in a random order, in turn over the parts. */
+static sl_status deal(sl_ctx *ctx, uint64_t seed, const int32_t *block, int64_t n_rows, int64_t n_blocks, int n_parts, uint8_t *part, sl_err *err)
+{
+    int64_t *order = sl_alloc(ctx, (size_t)n_blocks * sizeof *order);
+    uint8_t *of_block = sl_alloc(ctx, (size_t)n_blocks);
+    bool *used = sl_alloc(ctx, (size_t)n_blocks * sizeof *used);
+    sl_status st;
+    SL_GO(sl_have("splits", 3, (const void *const[]){ order, of_block, used }, err));
+    for (int64_t r = 0; r < n_rows; r++)
+        used[block[r]] = true;
+    sl_rng rng = sl_rng_at(seed, SL_RNG_EVAL, SL_DRAW_SPLIT, 0);
+    sl_rng_perm(&rng, order, n_blocks);
+    for (int64_t i = 0, next = 0; i < n_blocks; i++)
+        if (used[order[i]])
+            of_block[order[i]] = (uint8_t)(next++ % n_parts);
+    for (int64_t r = 0; r < n_rows; r++)
+        part[r] = of_block[block[r]];
+done:
+    sl_free(ctx, used);
+    sl_free(ctx, of_block);
+    sl_free(ctx, order);
+    return st;
+}
+
 sl_status sl_split_rows(sl_ctx *ctx, const sl_eval_data *d, int n_parts, uint8_t **part, sl_err *err)
 {
-    int32_t n_docs = 0;
-    for (int64_t r = 0; d->doc && r < d->n_rows; r++)
-        n_docs = d->doc[r] >= n_docs ? d->doc[r] + 1 : n_docs;
-    if (!d->doc)
-        n_docs = SL_EVAL_BLOCKS;
-    int64_t *order = sl_alloc(ctx, (size_t)n_docs * sizeof *order);
-    uint8_t *of_doc = sl_alloc(ctx, (size_t)n_docs);
-    bool *used = sl_alloc(ctx, (size_t)n_docs * sizeof *used);
+    int64_t n_blocks = 0;
+    int32_t *block = sl_alloc(ctx, (size_t)d->n_rows * sizeof *block);
     *part = sl_alloc(ctx, (size_t)d->n_rows);
     sl_status st;
-    SL_GO(sl_have("splits", 4, (const void *const[]){ order, of_doc, used, *part }, err));
-    for (int64_t r = 0; r < d->n_rows; r++)
-        used[d->doc ? d->doc[r] : r * SL_EVAL_BLOCKS / d->n_rows] = true;
-    sl_rng rng = sl_rng_at(d->seed, SL_RNG_EVAL, SL_DRAW_SPLIT, 0);
-    sl_rng_perm(&rng, order, n_docs);
-    for (int64_t i = 0, next = 0; i < n_docs; i++)
-        if (used[order[i]])
-            of_doc[order[i]] = (uint8_t)(next++ % n_parts);
-    for (int64_t r = 0; r < d->n_rows; r++)
-        (*part)[r] = of_doc[d->doc ? d->doc[r] : r * SL_EVAL_BLOCKS / d->n_rows];
+    SL_GO(sl_have("splits", 2, (const void *const[]){ block, *part }, err));
+    SL_GO(blocks_of(ctx, d, block, &n_blocks, err));
+    SL_GO(deal(ctx, d->seed, block, d->n_rows, n_blocks, n_parts, *part, err));
 done:
     if (st != SL_OK) {
         sl_free(ctx, *part);
         *part = NULL;
     }
-    sl_free(ctx, used);
-    sl_free(ctx, of_doc);
-    sl_free(ctx, order);
+    sl_free(ctx, block);
     return st;
 }
 

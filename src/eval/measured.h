@@ -45,7 +45,8 @@ void sl_matching_release(sl_ctx *ctx, sl_matching *m);
 /* A random order of the rows: the shuffled control. sl_free. */
 sl_status sl_shuffled_rows(sl_ctx *ctx, uint64_t seed, int64_t n, int32_t **perm, sl_err *err) SL_USE_RESULT;
 
-/* part [n_rows], sl_free: a number below n_parts for every row, the same for all rows of a document; parts are of about equal many documents. */
+/* part [n_rows], sl_free: a number below n_parts for every row, the same for all rows of a document; parts are of about equal many documents.
+ * Fewer than SL_EVAL_BLOCKS documents are cut into about so many blocks of neighbouring positions. */
 sl_status sl_split_rows(sl_ctx *ctx, const sl_eval_data *d, int n_parts, uint8_t **part, sl_err *err) SL_USE_RESULT;
 
 /* Puts the same reason under each name (NULL-terminated). */

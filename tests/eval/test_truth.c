@@ -1,6 +1,8 @@
 /* Metrics against ground truth, worked out by hand. */
 #include "worked.h"
 
+#include "eval/measured.h"
+
 #include <saelab/match.h>
 
 /* Four features along the axes of R^4; four latents: d_0 = f_0, d_1 = -f_1, d_2 = (f_2 + f_0) / sqrt 2 ... see each test. */
@@ -294,6 +296,39 @@ static void rates(void **state)
     sl_ctx_free(ctx);
 }
 
+/* Two documents of 100 positions, 20 parts: 50 blocks of 4 positions, each in one part, each part with some; 200 documents: whole ones. */
+static void splits(void **state)
+{
+    (void)state;
+    enum { n = 200 };
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_err err;
+    int32_t doc[n], pos[n];
+    for (int many = 0; many < 2; many++) {
+        uint8_t *part, *again;
+        int rows[20] = { 0 };
+        for (int r = 0; r < n; r++) {
+            doc[r] = many ? r / 2 : r / 100;
+            pos[r] = many ? 1000 * (r % 2) : r % 100;
+        }
+        sl_eval_data d = { .n_rows = n, .doc = doc, .pos = pos, .seed = 3 };
+        sl_assert_ok(sl_split_rows(ctx, &d, 20, &part, &err));
+        sl_assert_ok(sl_split_rows(ctx, &d, 20, &again, &err));
+        assert_memory_equal(part, again, n);
+        for (int r = 0; r < n; r++) {
+            assert_true(part[r] < 20);
+            rows[part[r]]++;
+            if (r % (many ? 2 : 4))
+                assert_int_equal(part[r], part[r - 1]);
+        }
+        for (int p = 0; p < 20; p++)
+            assert_true(rows[p] >= 8 && rows[p] <= 12);
+        sl_free(ctx, part);
+        sl_free(ctx, again);
+    }
+    sl_ctx_free(ctx);
+}
+
 /* A control's values go beside. */
 static void control(void **state)
 {
@@ -317,7 +352,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(directions), cmocka_unit_test(codes), cmocka_unit_test(firing), cmocka_unit_test(intervals), cmocka_unit_test(selected),
-        cmocka_unit_test(absorption), cmocka_unit_test(splitting), cmocka_unit_test(rates), cmocka_unit_test(control),
+        cmocka_unit_test(absorption), cmocka_unit_test(splitting), cmocka_unit_test(rates), cmocka_unit_test(splits),
+        cmocka_unit_test(control),
     };
     return cmocka_run_group_tests_name("eval_truth", tests, NULL, NULL);
 }
