@@ -62,7 +62,7 @@ const sl_opt sl_lm_sample_opts[] = {
 
 /* What the presets share: nanoGPT's config/train_shakespeare_char.py. */
 #define CHAR_TRAIN                                                                                                         \
-    .gradient_accumulation_steps = 1, .warmup_iters = 100, .eval_interval = 250, .log_interval = 10, .seed = 1337,        \
+    .gradient_accumulation_steps = 1, .warmup_iters = 100, .log_interval = 10, .seed = 1337,                               \
     .learning_rate = 1e-3, .min_lr = 1e-4, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.99, .grad_clip = 1,              \
     .muon_lr = 0.02, .micro_tokens = 4096, .checkpoint_seconds = 60
 /* What the fast presets share, beyond nanoGPT: rotary positions (Su et al. 2021), RMSNorm (Zhang & Sennrich 2019), squared ReLU
@@ -72,24 +72,24 @@ const sl_opt sl_lm_sample_opts[] = {
 const sl_lm_preset sl_lm_presets[] = {
     { "nanogpt_char", "nanoGPT's train_shakespeare_char.py: 10.7 M parameters", "shakespeare_char", SL_TOK_CHAR,
       { .n_layer = 6, .n_head = 6, .n_embd = 384, .block_size = 256, .dropout = 0.2, .tie_head = true },
-      { CHAR_TRAIN, .batch_size = 64, .max_iters = 5000, .lr_decay_iters = 5000, .eval_iters = 200 } },
+      { CHAR_TRAIN, .batch_size = 64, .max_iters = 5000, .lr_decay_iters = 5000, .eval_interval = 250, .eval_iters = 200 } },
     { "nanogpt_cpu", "the CPU command of nanoGPT's README: 0.8 M parameters", "shakespeare_char", SL_TOK_CHAR,
       { .n_layer = 4, .n_head = 4, .n_embd = 128, .block_size = 64, .tie_head = true },
-      { CHAR_TRAIN, .batch_size = 12, .max_iters = 2000, .lr_decay_iters = 2000, .eval_iters = 20 } },
+      { CHAR_TRAIN, .batch_size = 12, .max_iters = 2000, .lr_decay_iters = 2000, .eval_interval = 250, .eval_iters = 20 } },
     { "template_gpt2", "a 6-layer GPT over GPT-2's tokens: 45 M parameters", "shakespeare_char", SL_TOK_GPT2,
       { .n_layer = 6, .n_head = 8, .n_embd = 512, .block_size = 256, .dropout = 0.1, .bias = true, .tie_head = true },
-      { CHAR_TRAIN, .batch_size = 16, .max_iters = 2000, .lr_decay_iters = 2000, .eval_iters = 20 } },
+      { CHAR_TRAIN, .batch_size = 16, .max_iters = 2000, .lr_decay_iters = 2000, .eval_interval = 250, .eval_iters = 20 } },
     { "quick", "for a study in minutes: at most 150 s on two cores", "shakespeare_char", SL_TOK_CHAR,
       { FAST_LM, .n_layer = 4, .n_head = 4, .n_embd = 128, .block_size = 128 },
-      { CHAR_TRAIN, .batch_size = 16, .max_iters = 750, .lr_decay_iters = 750, .eval_iters = 20, .optimizer = SL_LM_MUON,
+      { CHAR_TRAIN, .batch_size = 16, .max_iters = 750, .lr_decay_iters = 750, .eval_interval = 250, .eval_iters = 20, .optimizer = SL_LM_MUON,
         .schedule = SL_LM_LINEAR, .decay_start = 300, .max_seconds = 148 } },
     { "speedrun", "the best validation loss within 301 s on two cores", "shakespeare_char", SL_TOK_CHAR,
-      { FAST_LM, .n_layer = 4, .n_head = 4, .n_embd = 192, .block_size = 256, .dropout = 0.05 },
-      { CHAR_TRAIN, .batch_size = 16, .max_iters = 420, .lr_decay_iters = 420, .eval_iters = 40, .optimizer = SL_LM_MUON,
-        .schedule = SL_LM_LINEAR, .decay_start = 170, .max_seconds = 296 } },
+      { FAST_LM, .n_layer = 4, .n_head = 4, .n_embd = 128, .block_size = 256 },
+      { CHAR_TRAIN, .batch_size = 8, .max_iters = 1600, .lr_decay_iters = 1600, .eval_interval = 100000, .eval_iters = 40,
+        .optimizer = SL_LM_MUON, .schedule = SL_LM_LINEAR, .decay_start = 640, .max_seconds = 290 } },
     { "smoke", "a few seconds, for tests", "shakespeare_char", SL_TOK_CHAR,
       { .n_layer = 2, .n_head = 2, .n_embd = 32, .block_size = 32, .tie_head = true },
-      { CHAR_TRAIN, .batch_size = 8, .max_iters = 200, .lr_decay_iters = 200, .eval_iters = 5 } },
+      { CHAR_TRAIN, .batch_size = 8, .max_iters = 200, .lr_decay_iters = 200, .eval_interval = 250, .eval_iters = 5 } },
     { .name = NULL },
 };
 
