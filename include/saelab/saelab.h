@@ -12,6 +12,7 @@
 #include <saelab/match.h>
 #include <saelab/measure.h>
 #include <saelab/opt.h>
+#include <saelab/perturb.h>
 #include <saelab/presence.h>
 #include <saelab/probe.h>
 #include <saelab/report.h>
