@@ -43,7 +43,7 @@ static void end(model *o)
 static void test_passes_the_gate(void **state)
 {
     (void)state;
-    model o = begin(2);
+    model o = begin(1);
     sl_task_score before;
     sl_task_result r;
     sl_assert_ok(sl_task_gate(o.m, o.w, 0, 300, &before, &err));
@@ -65,7 +65,7 @@ static void test_passes_the_gate(void **state)
 static void test_threads(void **state)
 {
     (void)state;
-    model a = begin(1), b = begin(3);
+    model a = begin(1), b = begin(2);
     sl_task_result ra, rb;
     a.t.steps = b.t.steps = 20;
     sl_assert_ok(sl_task_train(a.m, a.w, &a.t, &ra, &err));
