@@ -5,8 +5,9 @@
 Both train under SAELens's defaults (saelab: --recipe saelens, no normalisation): Adam, constant learning rate, clipping at 1. Both are read
 back by SAELens and judged by the same lines below on rows that neither saw: L0 of the saved SAE (jumprelu and batchtopk with their
 thresholds) and FVU = sum |x - x^|^2 / sum |x - mean x|^2. topk has its k; batchtopk and jumprelu are trained at several strengths, and
-FVU is taken at --k by straight lines through (L0, log FVU). Without --acts rows are sums of about 16 of 2048 directions, power-law
-frequencies, in --d dimensions. A second column shows saelab's own recipe. JSON on the last line.
+FVU is taken at --k by straight lines through (L0, log FVU). SAELens's TopK family also without rescale_acts_by_decoder_norm, whose
+selection saelab shares under every recipe. Without --acts rows are sums of about 16 of 2048 directions, power-law
+frequencies, in --d dimensions. The last row of each shows saelab's own recipe. JSON on the last line.
 """
 import argparse
 import contextlib
@@ -52,15 +53,15 @@ def measure(folder, held):
         return float((z > 0).float().sum(1).mean()), float((e**2).sum() / ((x - x.mean(0))**2).sum())
 
 
-def saelens(a, variant, strength, seed, train, folder):
+def saelens(a, variant, strength, seed, train, folder, rescale=True):
     import sae_lens.saes as s
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
     torch.manual_seed(seed)
     common = dict(d_in=train.shape[1], d_sae=a.F, device="cpu", dtype="float32")
     sae = {
-        "topk": lambda: s.TopKTrainingSAE(s.TopKTrainingSAEConfig(**common, k=a.k)),
-        "batchtopk": lambda: s.BatchTopKTrainingSAE(s.BatchTopKTrainingSAEConfig(**common, k=float(round(a.k * strength)))),
+        "topk": lambda: s.TopKTrainingSAE(s.TopKTrainingSAEConfig(**common, k=a.k, rescale_acts_by_decoder_norm=rescale)),
+        "batchtopk": lambda: s.BatchTopKTrainingSAE(s.BatchTopKTrainingSAEConfig(**common, k=float(round(a.k * strength)), rescale_acts_by_decoder_norm=rescale)),
         "jumprelu": lambda: s.JumpReLUTrainingSAE(s.JumpReLUTrainingSAEConfig(**common, l0_coefficient=a.l0 * strength, l0_warm_up_steps=a.steps // 10)),
     }[variant]()
     order = torch.Generator().manual_seed(seed)
@@ -122,10 +123,13 @@ def main():
         np.save(dir / "train.npy", train)
         subprocess.run([a.bin, "acts", "import", str(dir / "train.npy"), "-o", str(dir / "store"), "-q"], check=True, stdout=subprocess.DEVNULL)
         store = dir / "store", float(((train - train.mean(0))**2).sum(1).mean())
-        makers = {"saelens": lambda *r: saelens(a, *r, train, dir / "sae"), "saelab, recipe saelens": lambda *r: saelab(a, *r, store, dir / "sae", "saelens"),
+        makers = {"saelens": lambda *r: saelens(a, *r, train, dir / "sae"), "saelens, not rescaled": lambda *r: saelens(a, *r, train, dir / "sae", False),
+                  "saelab, recipe saelens": lambda *r: saelab(a, *r, store, dir / "sae", "saelens"),
                   "saelab": lambda *r: saelab(a, *r, store, dir / "sae", "saelab")}
         for variant in a.variants.split(","):
             for who, make in makers.items():
+                if variant == "jumprelu" and who == "saelens, not rescaled":
+                    continue  # its threshold does not see the norms
                 fvu, all_points, start = [], [], time.perf_counter()
                 for seed in range(a.seeds):
                     points = []
