@@ -4,7 +4,7 @@
  *
  * First that the codes are right: --rows rows (default 1,000,000) in every way of finding them. Whole steps: d 768, F 24576, k 32, B 4096, Adam,
  * clipping, unit decoder, in rounds in which ours and the peers' take turns, each in a process of its own: ours steps --skip .. --skip + --steps
- * (default 50, 200), theirs 3 after 1 to warm up, bf16 once. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
+ * (default 50, 200), theirs 3 after 1 to warm up, in bf16 (where some CPUs only emulate it) 1, once. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
  * the ratios to the peers are null. The last line is one JSON object. */
 #include "bench.h"
 
@@ -84,20 +84,27 @@ static bool export_rows(sl_ctx *ctx, const char *acts, const char *npy)
     return st == SL_OK;
 }
 
+/* One turn of a peer; emulated bf16 may take a minute a step, so that is one step. */
+static void peer_turn(const options *o, const step_job *job, const char *npy, int p, int mode, figures *f)
+{
+    step_job theirs = *job;
+    step_result r;
+    theirs.skip = mode ? 0 : 1;
+    theirs.steps = mode ? 1 : 3;
+    if (peer_run(o->python, peers[p], modes[mode], &theirs, npy, &r))
+        add(&f->peer[p][mode], &r);
+}
+
 /* Rounds of one kind of data; ours and the peers' in turns. Peers of bf16 run in the first round only. */
 static void compare(const options *o, const step_job *job, const char *npy, bool bf16, figures *f)
 {
     step_result r;
-    step_job theirs = *job;
-    theirs.skip = 1;
-    theirs.steps = 3;
     for (int64_t i = 0; i < o->rounds; i++) {
         if (step_run(o->self, job, &r))
             add(&f->ours, &r);
         for (int p = 0; o->python && p < N_PEER; p++)
             for (int m = 0; m < (bf16 && i == 0 ? N_MODE : 1); m++)
-                if (peer_run(o->python, peers[p], modes[m], &theirs, npy, &r))
-                    add(&f->peer[p][m], &r);
+                peer_turn(o, job, npy, p, m, f);
     }
     print_series("saelab", "f32", &f->ours);
     print_parts(f->ours.part);
@@ -252,6 +259,7 @@ int main(int argc, char **argv)
         return child(argc, argv);
     if (!parse(&o, argc, argv))
         return usage();
+    setvbuf(stdout, NULL, _IOLBF, 0);
     sl_ctx *ctx = sl_ctx_new(NULL);
     if (!ctx || sl_machine_info(ctx, &m, &err) != SL_OK)
         return fprintf(stderr, "bench_sae: %s\n", ctx ? err.msg : "no memory"), 1;
