@@ -177,7 +177,7 @@ static void selected(void **state)
     d.z = worked_sparse(z, n, 2);
     measure(ctx, &d, "selected", &m);
     worked_is(&m, "f1_sel", 1);
-    d.unknown.row_ptr = NULL;
+    worked_release(&d.unknown);
     measure(ctx, &d, "selected", &m);
     worked_is(&m, "f1_sel", (1 + 2 / 3.) / 2);
     worked_release(&d.z);
