@@ -75,4 +75,36 @@ typedef struct sl_mlp_decoder_options { /* variant "mlp_decoder" */
     double aux_alpha;
 } sl_mlp_decoder_options;
 
+typedef struct sl_polysae_options { /* variant "polysae" */
+    int64_t k, k_aux;       /* as of "topk" */
+    double aux_alpha;
+    int64_t rank_1, rank_2, rank_3; /* R1 >= R2 >= R3, the columns of U that the three orders use; 0: d_in, 64, 64, no more than fit. rank_3 -1: no cubes */
+    double lambda_2, lambda_3;      /* first weights of the squares and of the cubes */
+} sl_polysae_options;
+
+typedef struct sl_compositional_options { /* variant "compositional" (science.md C2) */
+    int64_t k, k_aux;       /* as of "topk"; k at most 128 */
+    double aux_alpha;
+    int64_t d_c, n_head;    /* width of tokens, in all heads together; heads */
+    int64_t m_c, k_c;       /* compositions; active ones a row */
+    int64_t depth;          /* blocks of attention: 1 or 2 */
+    int64_t order;          /* entries of a token's row of attention: itself and its order - 1 largest others; 0: all */
+    int curriculum;         /* none|rising|falling: the order over the three thirds after stage A: order - 2, order - 1, order (2 at least), or back */
+    double stage_a;         /* share of the steps in which only the linear SAE is trained */
+    int value;              /* linear|hadamard: V_j - V_i, or V_j * V'_i, j other than i */
+    int attention;          /* learned|uniform|frozen_qk|deep_sets|length_one: P learned; 1/n; of random W_Q, W_K that stay; no pairs but
+                               U_i = MLP(T_i); each token to itself alone (the brief's literal one, which learns nothing from Q and K) */
+    int comp_in;            /* z|x: compositions of the code, or of x - b_dec itself (then L0 is k + k_c) */
+    bool self_subtraction;  /* V_j - V_i, else V_j */
+    bool residual;          /* x^ has sum z d; else compositions alone, from the first step */
+    bool gate;              /* g_i learned, else 1 */
+    bool partner_shuffle;   /* V_j, j other than i, from the tokens of another row of the batch: a control */
+    int64_t k_aux_c;        /* dead compositions that explain the residual, a row */
+    double aux_c_alpha;     /* weight of that; 0: off */
+    int64_t dead_window_c;  /* rows without firing after which a composition counts as dead; 0: a tenth of the run */
+    double diversity;       /* weight of the mean squared correlation of compositions before TopK (science.md A3 K5) */
+    double entropy;         /* weight of the mean entropy of rows of attention, in nats */
+    double h_l2;            /* weight of mean |h|^2 */
+} sl_compositional_options;
+
 #endif

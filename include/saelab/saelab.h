@@ -4,6 +4,7 @@
 
 #include <saelab/baseline.h>
 #include <saelab/codes.h>
+#include <saelab/compose.h>
 #include <saelab/ctx.h>
 #include <saelab/data.h>
 #include <saelab/eval.h>
