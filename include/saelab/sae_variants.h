@@ -3,6 +3,7 @@
 #ifndef SAELAB_SAE_VARIANTS_H
 #define SAELAB_SAE_VARIANTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct sl_standard_options { /* variant "standard" */
