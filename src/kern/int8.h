@@ -12,6 +12,7 @@ struct sl_int8 {
     char name[32];
     int64_t rows, cols;    /* of a tile: at most, exactly */
     int x_max, w_max;      /* largest absolute value of an element of x and W */
+    int64_t least_share, least_d, most_d; /* worth while where at most one in so many is chosen, of rows this long: measured */
     int x_zero;            /* x is stored as the bytes q + x_zero */
     void *state;
     /* Makes ready for rows of d values (a multiple of STEP), outside parallel regions; bytes of one packed panel, 0: cannot. */

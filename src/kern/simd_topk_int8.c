@@ -18,8 +18,7 @@
 
 enum {
     LEAST_ROWS = 64,  /* fewer rows do not pay for quantising W */
-    LEAST_SHARE = 16, /* nor does choosing more than one in so many */
-    DENSE_SHARE = 10  /* an exact value costs as much as the screening saves on about so many */
+    DENSE_SHARE = 32  /* an exact value costs as much as the screening saves on about so many */
 };
 
 static const double LOWEST = 1e-10, HIGHEST = 1e10;
@@ -133,7 +132,7 @@ bool SL_V(sl_topk_int8_begin)(topk *j, const sl_kern *k, int64_t B)
 {
     const sl_int8 *g = sl_kern_int8(k);
     bool forced = sl_kern_impl_of(k)->screen != SL_SCREEN_AUTO;
-    if (!g || (!forced && (B < LEAST_ROWS || j->n < LEAST_SHARE * j->k || j->d < SL_INT8_STEP)))
+    if (!g || (!forced && (B < LEAST_ROWS || j->n < g->least_share * j->k || j->d < g->least_d || j->d > g->most_d)))
         return false;
     j->d8 = sl_round_up(j->d, SL_INT8_STEP);
     j->panel_bytes = g->prepare(g, k, j->d8);
@@ -195,7 +194,7 @@ static void judge(topk *j, int64_t i, int64_t m, int64_t made)
 {
     int64_t b = i / j->mc;
     j->rescored[b] += made;
-    j->dense[b] = j->rescored[b] > m * (j->p1 / DENSE_SHARE + 4 * j->k);
+    j->dense[b] = j->rescored[b] > m * (j->p1 / DENSE_SHARE + 2 * j->k);
 }
 
 void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread)
