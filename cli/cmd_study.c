@@ -209,10 +209,10 @@ static const char *cell(json_t *info, const char *key, char out[64])
     return out;
 }
 
-/* Names of the arms: what stands before "_ce_loss_score". */
+/* Names of the arms: what stands before "_fvu". */
 static int arms_of(json_t *info, char arms[][64], int max)
 {
-    static const char END[] = "_ce_loss_score";
+    static const char END[] = "_fvu";
     const char *key;
     json_t *v;
     int n = 0;
@@ -238,28 +238,26 @@ static void lm_table(const cli *c, json_t *info)
     say_table(c, false, 4, 3, cells);
 }
 
-static void arms_table(const cli *c, json_t *info)
+/* A row an arm. On a world the truth is there to compare with. */
+static void arms_table(const cli *c, json_t *info, bool world)
 {
-    enum { ARMS = 4, ROWS = 9 };
-    static const char *const metrics[ROWS] = { "l0", "fvu", "dead", "reconstruction_error", "ce_loss_score", "ce_delta", "downstream_loss_delta_percent",
-                                               "latent_entropy", "activation_entropy" };
-    const char *cells[(ROWS + 1) * (ARMS + 1)] = { "" };
-    char arms[ARMS][64], v[ROWS][ARMS][64];
+    enum { ARMS = 16, COLS = 7 };
+    static const char *const text[COLS] = { "", "l0", "fvu", "dead", "ce_loss_score", "ce_delta", "latent_entropy" };
+    static const char *const truth[COLS] = { "", "l0", "fvu", "dead", "mcc_dec_abs", "f1_h", "absorb" };
+    const char *cells[(ARMS + 1) * COLS];
+    char arms[ARMS][64], v[ARMS][COLS][64];
     int n = arms_of(info, arms, ARMS);
-    for (int a = 0; a < n; a++)
-        cells[a + 1] = arms[a];
-    for (int r = 0; r < ROWS; r++) {
-        cells[(r + 1) * (n + 1)] = metrics[r];
-        for (int a = 0; a < n; a++) {
+    memcpy(cells, world ? truth : text, sizeof text);
+    for (int a = 0; a < n; a++) {
+        cells[(a + 1) * COLS] = arms[a];
+        for (int i = 1; i < COLS; i++) {
             char key[160];
-            snprintf(key, sizeof key, "%.64s_%.64s", arms[a], metrics[r]);
-            cells[(r + 1) * (n + 1) + a + 1] = cell(info, key, v[r][a]);
+            snprintf(key, sizeof key, "%.64s_%.64s", arms[a], cells[i]);
+            cells[(a + 1) * COLS + i] = cell(info, key, v[a][i]);
         }
     }
-    if (n > 0) {
-        say(c, "\n");
-        say_table(c, true, ROWS + 1, n + 1, cells);
-    }
+    if (n > 0)
+        say_table(c, true, n + 1, COLS, cells);
 }
 
 static sl_status run_report(cli *c, const run_cfg *r, sl_err *err)
@@ -272,15 +270,22 @@ static sl_status run_report(cli *c, const run_cfg *r, sl_err *err)
     json_t *all = json_load_file(path, 0, &why);
     if (!all)
         return sl_fail(err, SL_DATA, path, "JSON", "line %d: %s", why.line, why.text);
+    size_t seeds = 0;
     json_object_foreach(all, dataset, info) {
+        bool world = !json_object_get(json_object_get(info, "final_info_dict"), "final_train_loss");
         say(c, "%s on %s\n\n", r->run.out_dir, dataset);
-        lm_table(c, info);
-        arms_table(c, info);
-        size_t seeds = json_array_size(json_object_get(json_object_get(info, "final_info_dict"), "ce_loss_score"));
-        const sl_opt *profile = sl_opts_find(sl_run_opts, "profile");
-        const char *word = profile->choices[r->run.profile];
-        say(c, "\nmean +- standard error; %s: %s(n=%zu)\n", word, strcmp(word, "full") == 0 ? "" : "no claim ", seeds);
+        if (!world) {
+            lm_table(c, info);
+            say(c, "\n");
+        }
+        arms_table(c, info, world);
+        say(c, "\n");
+        size_t n = json_array_size(json_object_get(json_object_get(info, "final_info_dict"), "fvu"));
+        seeds = n > seeds ? n : seeds;
     }
+    const sl_opt *profile = sl_opts_find(sl_run_opts, "profile");
+    const char *word = profile->choices[r->run.profile];
+    say(c, "mean +- standard error; %s: %s(n=%zu)\n", word, strcmp(word, "full") == 0 ? "" : "no claim ", seeds);
     c->result = json_pack("{s:s, s:o}", "out_dir", r->run.out_dir, "final_info", all);
     next_step(c, "open %s/report.html", r->run.out_dir);
     return SL_OK;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SERIES = 8, RATE_BINS = 24 /* of a quarter decade, from 1e-6 to 1 */ };
+enum { MAX_SERIES = 16, MAX_SETS = 12, RATE_BINS = 24 /* of a quarter decade, from 1e-6 to 1 */ };
 
 typedef struct drawing {
     sl_ctx *ctx;
@@ -17,14 +17,23 @@ typedef struct drawing {
     char plots[SL_PATH];
     json_t *all;                       /* all_results.json */
     bool no_gnuplot;
-    char arm[MAX_SERIES][48];
+    char set[MAX_SETS][64];            /* data sets, the text first */
+    int n_sets;
+    const char *now;                   /* the one that is drawn */
+    char tag[72];                      /* ends the names of its plots: "", or "_WORLD" */
+    char arm[MAX_SERIES][48];          /* arms on it */
     int n_arms;
 } drawing;
 
-static bool ends_with(const char *s, const char *tail)
+/* Is `name` one of the current data set's lists, <set>_<seed>_<tail>? */
+static bool is_list(const drawing *d, const char *name, const char *tail)
 {
-    size_t n = strlen(s), m = strlen(tail);
-    return n >= m && strcmp(s + n - m, tail) == 0;
+    size_t n = strlen(d->now);
+    if (strncmp(name, d->now, n) != 0 || name[n] != '_')
+        return false;
+    const char *s = name + n + 1;
+    size_t digits = strspn(s, "0123456789");
+    return digits > 0 && strcmp(s + digits, tail) == 0;
 }
 
 static double *numbers(drawing *d, int64_t n) { return sl_arena_alloc(d->arena, (size_t)(n + 1) * sizeof(double)); }
@@ -33,7 +42,13 @@ static double *numbers(drawing *d, int64_t n) { return sl_arena_alloc(d->arena, 
 static sl_status write_plot(drawing *d, const sl_plot *p, sl_err *err)
 {
     sl_err own = { 0 };
-    sl_status st = sl_plot_write(d->ctx, d->plots, p, &own);
+    sl_plot q = *p;
+    char name[160], title[256];
+    snprintf(name, sizeof name, "%s%s", p->name, d->tag);
+    snprintf(title, sizeof title, "%s%s%s%s", p->title, *d->tag ? " (" : "", *d->tag ? d->now : "", *d->tag ? ")" : "");
+    q.name = name;
+    q.title = title;
+    sl_status st = sl_plot_write(d->ctx, d->plots, &q, &own);
     if (st == SL_UNAVAILABLE) {
         if (!d->no_gnuplot)
             sl_log(d->ctx, SL_LOG_WARN, "plots: %s", own.msg);
@@ -66,7 +81,7 @@ static sl_status read_curve(drawing *d, const char *tail, const char *arm, const
         return sl_fail(err, SL_MEM, "plots", NULL, "no memory for %lld points", (long long)cap);
     json_object_foreach(d->all, name, list) {
         int64_t i = 0;
-        if (!ends_with(name, tail))
+        if (!is_list(d, name, tail))
             continue;
         json_array_foreach(list, k, p) {
             const char *a = json_string_value(json_object_get(p, "arm"));
@@ -92,13 +107,27 @@ static sl_status read_curve(drawing *d, const char *tail, const char *arm, const
     return SL_OK;
 }
 
+/* Names of the data sets: what stands before _0_final_info. */
+static void find_sets(drawing *d)
+{
+    static const char TAIL[] = "_0_final_info";
+    const char *name;
+    json_t *list;
+    json_object_foreach(d->all, name, list) {
+        size_t n = strlen(name);
+        if (n > sizeof TAIL - 1 && strcmp(name + n - (sizeof TAIL - 1), TAIL) == 0 && d->n_sets < MAX_SETS)
+            snprintf(d->set[d->n_sets++], sizeof d->set[0], "%.*s", (int)(n - (sizeof TAIL - 1)), name);
+    }
+}
+
 static void find_arms(drawing *d)
 {
     const char *name;
     json_t *list, *p;
     size_t k;
+    d->n_arms = 0;
     json_object_foreach(d->all, name, list) {
-        if (!ends_with(name, "_final_info"))
+        if (!is_list(d, name, "_final_info"))
             continue;
         json_array_foreach(list, k, p) {
             const char *a = json_string_value(json_object_get(p, "arm"));
@@ -195,14 +224,16 @@ static sl_status arm_bins(drawing *d, const char *arm, const histogram *h, bins 
         out->x[b] = h->left(b);
         out->y[b] = 0;
     }
-    char prefix[64], path[SL_PATH + 300];
-    snprintf(prefix, sizeof prefix, "sae-%s-seed", arm);
+    char prefix[160], path[SL_PATH + 300];
+    sl_results_folder(prefix, sizeof prefix, *d->tag ? d->now : "", arm, 0);
+    prefix[strlen(prefix) - 1] = 0; /* any seed */
     sl_status st = SL_OK;
     for (struct dirent *e; st == SL_OK && (e = readdir(folder));) {
         if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
             continue;
         snprintf(path, sizeof path, "%s/%s/%s", d->dir, e->d_name, h->file);
-        st = h->add(d, path, h->key, out, err);
+        if (sl_path_exists(path)) /* baselines have no histograms */
+            st = h->add(d, path, h->key, out, err);
     }
     closedir(folder);
     for (int b = 0; b < h->n_bins; b++)
@@ -221,8 +252,8 @@ static sl_status draw_rates(drawing *d, sl_err *err)
         snprintf(name[i], sizeof name[i], "%s (%.1f%% never fired)", d->arm[i], b.n > 0 ? 100 * b.dead / b.n : 0);
         s[i] = (sl_series){ .name = name[i], .x = b.x, .y = b.y, .n = RATE_BINS };
     }
-    sl_plot p = { .name = "firing_rates", .title = "How often latents fire on held-out text", .x_label = "firing rate (share of tokens)",
-                  .y_label = "share of latents", .caption = "Quarter-decade bins; all seeds together.", .kind = SL_PLOT_STEPS, .log_x = true,
+    sl_plot p = { .name = "firing_rates", .title = "How often latents fire", .x_label = "firing rate (share of held-out rows)",
+                  .y_label = "share of latents", .caption = "Held-out rows, quarter-decade bins; all seeds together.", .kind = SL_PLOT_STEPS, .log_x = true,
                   .series = s, .n_series = d->n_arms };
     return write_plot(d, &p, err);
 }
@@ -238,10 +269,10 @@ static sl_status draw_distributions(drawing *d, sl_err *err)
         s[i] = (sl_series){ .name = d->arm[i], .x = b.x, .y = b.y, .n = SL_DIST_LATENT };
     }
     sl_plot p = { .name = "latent_activations", .title = "How strongly latents fire", .x_label = "activation of a firing latent (normalised units)",
-                  .y_label = "share of firings", .caption = "Held-out text, half-octave bins; all seeds together.", .kind = SL_PLOT_STEPS,
+                  .y_label = "share of firings", .caption = "Held-out rows, half-octave bins; all seeds together.", .kind = SL_PLOT_STEPS,
                   .log_x = true, .series = s, .n_series = d->n_arms };
     SL_TRY(write_plot(d, &p, err));
-    if (d->n_arms == 0)
+    if (*d->tag) /* of the text only */
         return SL_OK;
     SL_TRY(arm_bins(d, d->arm[0], &INPUT, &b, err)); /* the same rows for every arm */
     sl_series one = { .name = "residual stream", .x = b.x, .y = b.y, .n = SL_DIST_INPUT };
@@ -251,15 +282,29 @@ static sl_status draw_distributions(drawing *d, sl_err *err)
     return write_plot(d, &q, err);
 }
 
+/* Training curves and distributions of one data set. */
+static sl_status draw_set(drawing *d, sl_err *err)
+{
+    find_arms(d);
+    if (d->n_arms == 0)
+        return SL_OK;
+    SL_TRY(draw_sae_curve(d, "fvu", "sae_fvu", "Sparse autoencoders: unexplained variance", "FVU (training batches)", true, err));
+    SL_TRY(draw_sae_curve(d, "l0", "sae_l0", "Sparse autoencoders: active latents", "L0 (latents per row)", true, err));
+    SL_TRY(draw_rates(d, err));
+    return draw_distributions(d, err);
+}
+
 static sl_status draw_all(drawing *d, sl_err *err)
 {
     SL_TRY(sl_dir_make(d->plots, err));
-    find_arms(d);
-    SL_TRY(draw_lm(d, err));
-    SL_TRY(draw_sae_curve(d, "fvu", "sae_fvu", "Sparse autoencoders: unexplained variance", "FVU (training batches)", true, err));
-    SL_TRY(draw_sae_curve(d, "l0", "sae_l0", "Sparse autoencoders: active latents", "L0 (latents per token)", true, err));
-    SL_TRY(draw_rates(d, err));
-    SL_TRY(draw_distributions(d, err));
+    find_sets(d);
+    for (int s = 0; s < d->n_sets; s++) {
+        d->now = d->set[s];
+        snprintf(d->tag, sizeof d->tag, "%s%s", s ? "_" : "", s ? d->now : "");
+        if (s == 0)
+            SL_TRY(draw_lm(d, err));
+        SL_TRY(draw_set(d, err));
+    }
     return sl_report_run(d->ctx, d->dir, err);
 }
 

@@ -1,5 +1,5 @@
 /* experiment.yaml: checking and resolving. Precedence: table < preset or variant < run section < profile section. */
-#include "study/plan.h"
+#include "study/plan_parts.h"
 
 #include "study/cache.h"
 
@@ -28,8 +28,8 @@ const sl_opt sl_plan_acts_opts[] = {
     SL_OPT_END
 };
 
-static const char *const RUN_MAPS[] = { "lm", "acts", "arms", "quick", "full", "smoke", NULL };
-static const char *const PROFILE_MAPS[] = { "lm", "acts", "every_arm", NULL };
+static const char *const RUN_MAPS[] = { "lm", "acts", "worlds", "arms", "quick", "full", "smoke", NULL };
+static const char *const PROFILE_MAPS[] = { "lm", "acts", "worlds", "every_world", "every_arm", "arms", NULL };
 
 static bool is_run(const char *key) { return strncmp(key, "run", 3) == 0; }
 
@@ -120,79 +120,16 @@ static sl_status read_lm(sl_plan *p, sl_ynode map, bool defaults, sl_err *err)
     return SL_OK;
 }
 
-/* One arm's map: options of the trainer and of its variant. */
-static sl_status read_arm(sl_plan *p, sl_arm *a, sl_ynode map, sl_err *err)
-{
-    for (int i = 0; i < sl_ynode_len(map); i++) {
-        const char *key = sl_ynode_text(sl_ynode_key(map, i)), *text = sl_ynode_text(sl_ynode_at(map, i));
-        char where[256];
-        sl_ynode_where(sl_ynode_at(map, i), where);
-        if (!key || !text)
-            return sl_fail(err, SL_CONFIG, where, "one value", "a list or map stands where a value belongs");
-        bool own = !sl_opts_find(sl_sae_train_opts, key);
-        if (own && !sl_opts_find(a->variant->opts, key)) {
-            sl_ynode_where(sl_ynode_key(map, i), where);
-            return sl_fail(err, SL_CONFIG, where, "an option of `saelab sae train --help`", "unknown key '%s' for variant %s", key, a->variant->name);
-        }
-        SL_TRY(sl_opts_set(p->ctx, own ? a->variant->opts : sl_sae_train_opts, own ? a->vopts : &a->train, key, text, where, SL_CONFIG, err));
-    }
-    return SL_OK;
-}
-
-static sl_status new_arm(sl_plan *p, sl_arm *a, sl_ynode key, sl_ynode map, sl_err *err)
-{
-    char where[256];
-    snprintf(a->name, sizeof a->name, "%s", sl_ynode_text(key) ? sl_ynode_text(key) : "");
-    sl_ynode_where(map, where);
-    if (sl_ynode_kind(map) != SL_Y_MAP)
-        return sl_fail(err, SL_CONFIG, where, "a map of options", "arm '%s' is not a map", a->name);
-    sl_opts_default(sl_sae_train_opts, &a->train);
-    const char *variant = sl_ynode_text(sl_ynode_get(map, "variant"));
-    char names[256] = "";
-    for (int i = 0; sl_variant_at(i); i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", sl_variant_at(i)->name);
-    a->variant = variant ? sl_variant_find(variant) : NULL;
-    if (!a->variant)
-        return sl_fail(err, SL_CONFIG, where, names, variant ? "there is no variant '%s'" : "arm '%s' names no variant", variant ? variant : a->name);
-    a->vopts = sl_alloc(p->ctx, a->variant->opts_size);
-    if (!a->vopts)
-        return sl_fail(err, SL_MEM, where, NULL, "no memory for the options of arm '%s'", a->name);
-    sl_opts_default(a->variant->opts, a->vopts);
-    return read_arm(p, a, map, err);
-}
-
-static sl_status read_arms(sl_plan *p, sl_ynode map, sl_err *err)
-{
-    char where[256];
-    sl_ynode_where(map, where);
-    int n = sl_ynode_len(map);
-    if (sl_ynode_kind(map) != SL_Y_MAP || n == 0)
-        return sl_fail(err, SL_CONFIG, where, "arms: {NAME: {variant: ...}}", "run %s has no arms", p->run_name);
-    p->arm = sl_alloc(p->ctx, (size_t)n * sizeof *p->arm);
-    if (!p->arm)
-        return sl_fail(err, SL_MEM, where, NULL, "no memory for %d arms", n);
-    for (p->n_arms = 0; p->n_arms < n; p->n_arms++) {
-        sl_status st = new_arm(p, &p->arm[p->n_arms], sl_ynode_key(map, p->n_arms), sl_ynode_at(map, p->n_arms), err);
-        if (st != SL_OK) {
-            p->n_arms++; /* so that release frees this one's options too */
-            return st;
-        }
-    }
-    return SL_OK;
-}
-
 static sl_status read_profile(sl_plan *p, sl_ynode map, sl_err *err)
 {
     if (sl_ynode_kind(map) == SL_Y_NONE)
         return SL_OK;
     SL_TRY(sl_opts_from_yaml(p->ctx, sl_plan_run_opts, &p->run, map, PROFILE_MAPS, err));
     SL_TRY(read_lm(p, sl_ynode_get(map, "lm"), false, err));
-    sl_ynode acts = sl_ynode_get(map, "acts"), every = sl_ynode_get(map, "every_arm");
+    sl_ynode acts = sl_ynode_get(map, "acts");
     if (sl_ynode_kind(acts) != SL_Y_NONE)
         SL_TRY(sl_opts_from_yaml(p->ctx, sl_plan_acts_opts, &p->acts, acts, NULL, err));
-    for (int i = 0; i < p->n_arms && sl_ynode_kind(every) != SL_Y_NONE; i++)
-        SL_TRY(read_arm(p, &p->arm[i], every, err));
-    return SL_OK;
+    return sl_plan_change_sets(p, map, err);
 }
 
 static sl_status read_run(sl_plan *p, sl_ynode root, sl_err *err)
@@ -214,8 +151,10 @@ static sl_status read_run(sl_plan *p, sl_ynode root, sl_err *err)
     sl_ynode acts = sl_ynode_get(run, "acts");
     if (sl_ynode_kind(acts) != SL_Y_NONE)
         SL_TRY(sl_opts_from_yaml(p->ctx, sl_plan_acts_opts, &p->acts, acts, NULL, err));
-    SL_TRY(read_arms(p, sl_ynode_get(run, "arms"), err));
-    return read_profile(p, sl_ynode_get(run, sl_profiles[p->profile]), err);
+    sl_ynode profile = sl_ynode_get(run, sl_profiles[p->profile]);
+    SL_TRY(sl_plan_read_sets(p, run, err));
+    SL_TRY(read_profile(p, profile, err));
+    return sl_plan_read_arms(p, run, profile, err);
 }
 
 /* Takes y. */
@@ -246,29 +185,40 @@ sl_status sl_plan_parse(sl_ctx *ctx, const char *name, const char *text, const c
 
 void sl_plan_release(sl_plan *p)
 {
-    for (int i = 0; i < p->n_arms; i++)
-        sl_free(p->ctx, p->arm[i].vopts);
+    for (int i = 0; i < p->n_cells; i++)
+        sl_free(p->ctx, p->cell[i].is.own);
+    for (int i = 0; i < p->n_sets; i++)
+        sl_free(p->ctx, p->set[i].wopts);
+    sl_free(p->ctx, p->cell);
     sl_free(p->ctx, p->arm);
+    sl_free(p->ctx, p->set);
+    p->cell = NULL;
     p->arm = NULL;
-    p->n_arms = 0;
+    p->set = NULL;
+    p->n_cells = p->n_arms = p->n_sets = 0;
 }
 
-json_t *sl_arm_json(const sl_arm *a)
+/* {data set: {options, arms: {ARM: options}}} */
+static json_t *sets_json(const sl_plan *p)
 {
-    json_t *j = sl_opts_json(sl_sae_train_opts, &a->train), *v = sl_opts_json(a->variant->opts, a->vopts);
-    json_object_set_new(j, "variant_options", v);
-    json_object_del(j, "seed"); /* the seed is the replicate, not the arm */
-    return j;
+    json_t *sets = json_object();
+    for (int s = 0; s < p->n_sets; s++) {
+        json_t *set = sl_plan_set_json(&p->set[s]), *arms = json_object();
+        for (int c = 0; c < p->n_cells; c++)
+            if (p->cell[c].set == s)
+                json_object_set_new(arms, p->cell[c].is.name, sl_arm_json(&p->cell[c].is));
+        json_object_set_new(set, "arms", arms);
+        json_object_set_new(sets, p->set[s].name, set);
+    }
+    return sets;
 }
 
 json_t *sl_plan_json(const sl_plan *p)
 {
-    json_t *arms = json_object(), *train = sl_opts_json(sl_lm_train_opts, &p->lm_train);
+    json_t *train = sl_opts_json(sl_lm_train_opts, &p->lm_train);
     json_object_del(train, "seed"); /* a replicate's, as for arms */
-    for (int i = 0; i < p->n_arms; i++)
-        json_object_set_new(arms, p->arm[i].name, sl_arm_json(&p->arm[i]));
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "study", p->study, "run", p->run_name, "profile",
                      sl_profiles[p->profile], "settings", sl_opts_json(sl_plan_run_opts, &p->run), "lm",
                      sl_opts_json(sl_plan_lm_opts, &p->lm), "lm_config", sl_opts_json(sl_lm_opts, &p->lm_config), "lm_train",
-                     train, "acts", sl_opts_json(sl_plan_acts_opts, &p->acts), "arms", arms);
+                     train, "acts", sl_opts_json(sl_plan_acts_opts, &p->acts), "data_sets", sets_json(p));
 }

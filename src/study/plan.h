@@ -1,9 +1,23 @@
-/* The plan: experiment.yaml, one section per run, resolved for one run and profile. */
+/* The plan: experiment.yaml, one section per run, resolved for one run and profile.
+ *
+ *   run_1:
+ *     what, dataset, seeds             sl_plan_run_opts; dataset is the text
+ *     lm:     {preset, seeds, ...}     the language model, one for all runs that say the same
+ *     acts:   {hook, train_tokens...}  its activations: the data set "text"
+ *     worlds: {NAME: {world, samples, eval_rows, OPTIONS OF THE WORLD, every_arm: {...}, arms: {ARM: {...}}}}
+ *     arms:   {NAME: {variant or baseline, on: [text, NAME...], options...}}
+ *     smoke, full: {seeds, lm, acts, worlds, every_world, every_arm, arms}   what differs from quick
+ *
+ * Every arm meets every data set unless `on` says which. Later ones win: the arm, the data set's every_arm, its arms.NAME, then the
+ * same three of the profile. every_arm sets the options that an arm has; one that no arm has is an error. */
 #ifndef SL_STUDY_PLAN_H
 #define SL_STUDY_PLAN_H
 
+#include <saelab/baseline.h>
 #include <saelab/eval.h>
 #include <saelab/study.h>
+#include <saelab/task.h>
+#include <saelab/world.h>
 
 #include <jansson.h>
 
@@ -23,13 +37,37 @@ typedef struct sl_plan_acts {
     int64_t train_tokens, eval_tokens, splice_tokens;
 } sl_plan_acts;
 
-/* One arm: a named SAE configuration. */
+typedef struct sl_plan_world { /* option table sl_plan_world_opts */
+    int64_t samples;         /* training rows of an SAE: steps = samples / batch; 0: the arm's steps */
+    int64_t eval_rows;
+    int64_t world_seed;
+} sl_plan_world;
+
+/* A data set: the text's activations (world NULL), or a world. */
+typedef struct sl_plan_set {
+    char name[48];           /* "text", or the key in the plan */
+    const sl_world_info *world;
+    sl_plan_world size;
+    sl_task_train_config task; /* of the transformer of a task */
+    void *wopts;             /* the world's own options */
+} sl_plan_set;
+
+typedef struct sl_arm_how { /* option table sl_arm_opts */
+    int64_t rows;            /* baselines: rows to fit on */
+    double budget;           /* factor on the steps, for comparisons at equal compute */
+} sl_arm_how;
+
+/* One arm on one data set: a named configuration of an SAE or of a baseline. */
 typedef struct sl_arm {
     char name[48];
-    sl_sae_train_config train;
-    void *vopts;             /* the variant's own option struct */
-    const sl_variant_info *variant;
+    sl_arm_how how;
+    sl_sae_train_config train;         /* of an SAE */
+    const sl_variant_info *variant;    /* NULL: a baseline */
+    const sl_baseline_info *baseline;  /* NULL: an SAE */
+    void *own;                         /* the option struct of the variant or the baseline */
 } sl_arm;
+
+typedef struct sl_cell { int arm, set; sl_arm is; } sl_cell; /* one arm on one data set */
 
 typedef struct sl_plan {
     sl_ctx *ctx;
@@ -42,11 +80,15 @@ typedef struct sl_plan {
     sl_lm_train_config lm_train;
     sl_tok_kind lm_tok;
     sl_plan_acts acts;
-    sl_arm *arm;
+    sl_plan_set *set;              /* [n_sets]; set[0] is the text */
+    int n_sets;
+    const char **arm;              /* [n_arms] names */
     int n_arms;
+    sl_cell *cell;                 /* [n_cells], by data set, then by arm */
+    int n_cells;
 } sl_plan;
 
-extern const sl_opt sl_plan_run_opts[], sl_plan_lm_opts[], sl_plan_acts_opts[];
+extern const sl_opt sl_plan_run_opts[], sl_plan_lm_opts[], sl_plan_acts_opts[], sl_plan_world_opts[], sl_arm_opts[];
 
 /* Reads STUDY_DIR/experiment.yaml and resolves `run_name` for `profile`. SL_MISSING (no file), SL_CONFIG (file:line:column),
  * SL_ARG (no such run: the names there are). */
@@ -57,7 +99,10 @@ void sl_plan_release(sl_plan *p);
 /* Everything resolved, for keys and config.yaml. */
 json_t *sl_plan_json(const sl_plan *p);
 json_t *sl_arm_json(const sl_arm *a);
+json_t *sl_plan_set_json(const sl_plan_set *s);
 /* The names of the runs of a plan file, joined by ", ". */
 sl_status sl_plan_names(sl_ctx *ctx, const char *study_dir, char *out, size_t size, sl_err *err) SL_USE_RESULT;
+/* The arm on the data set; NULL where it is not on it. */
+const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set);
 
 #endif

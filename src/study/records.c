@@ -8,7 +8,20 @@
 #include <math.h>
 #include <string.h>
 
-/* The evaluation's result.json, {metric: {value, n} | {value: null, reason}}, as a list of metrics again. */
+/* What stands beside a value. */
+static void read_beside(sl_metrics *out, const char *key, json_t *m)
+{
+    json_t *v = json_object_get(m, "floor"), *interval = json_object_get(m, "interval");
+    if (json_is_number(v))
+        sl_metrics_floor(out, key, json_number_value(v));
+    if (json_array_size(interval) == 2)
+        sl_metrics_interval(out, key, json_number_value(json_array_get(interval, 0)), json_number_value(json_array_get(interval, 1)));
+    v = json_object_get(m, "control");
+    if (json_is_number(v))
+        sl_metrics_control(out, key, json_number_value(v));
+}
+
+/* The evaluation's result.json, {metric: {value, n, ...} | {value: null, reason}}, as a list of metrics again. */
 static sl_status read_metrics(sl_ctx *ctx, json_t *eval, sl_metrics *out, sl_err *err)
 {
     const char *key;
@@ -20,6 +33,7 @@ static sl_status read_metrics(sl_ctx *ctx, json_t *eval, sl_metrics *out, sl_err
             SL_TRY(sl_metrics_put(ctx, out, key, json_number_value(v), json_integer_value(json_object_get(m, "n")), err));
         else
             SL_TRY(sl_metrics_null(ctx, out, key, reason ? reason : "not recorded", err));
+        read_beside(out, key, m);
     }
     return SL_OK;
 }
@@ -27,18 +41,21 @@ static sl_status read_metrics(sl_ctx *ctx, json_t *eval, sl_metrics *out, sl_err
 static sl_status make_record(const sl_run *r, const sl_trained *t, json_t *eval, const char *cpu, json_t **out, sl_err *err)
 {
     const sl_sae_train_config *c = &t->arm->train;
+    const sl_ground *g = &r->ground[t->i_set];
+    const sl_baseline_info *baseline = t->arm->baseline;
     sl_metrics m = { 0 };
-    sl_record rec = { .run_id = r->plan->run_name, .cpu = cpu, .arm = t->arm->name, .config_hash = t->sae.key, .data_hash = r->acts_train.key,
+    sl_record rec = { .run_id = r->plan->run_name, .cpu = cpu, .arm = t->arm->name, .config_hash = t->sae.key, .data_hash = sl_ground_key(g, false),
                       .status = t->failed ? sl_status_name(t->failed) : "ok", .notes = t->failure, .seed_init = t->seed, .seed_data = t->seed,
-                      .steps = c->steps, .samples = c->steps * c->batch, .wall_s = t->sae.seconds, .flops = NAN, .peak_rss = NAN, .l0_target = NAN };
+                      .steps = baseline ? 0 : c->steps, .samples = baseline ? t->arm->how.rows : c->steps * c->batch, .wall_s = t->sae.seconds,
+                      .flops = NAN, .peak_rss = NAN, .l0_target = NAN };
     sl_status st = read_metrics(r->ctx, eval, &m, err);
     if (st == SL_OK)
         st = sl_record_json(&rec, &m, out, err);
     sl_metrics_release(r->ctx, &m);
     SL_TRY(st);
-    json_object_set_new(*out, "variant", json_string(t->arm->variant->name));
-    json_object_set_new(*out, "dataset", json_string(r->text.name));
-    json_object_set_new(*out, "hook", json_string(r->plan->acts.hook));
+    json_object_set_new(*out, "variant", json_string(baseline ? baseline->name : t->arm->variant->name));
+    json_object_set_new(*out, "dataset", json_string(g->name));
+    json_object_set_new(*out, "hook", g->world ? json_null() : json_string(r->plan->acts.hook));
     json_object_set_new(*out, "kernels", json_string(r->cache->kernels));
     json_object_set_new(*out, "cached", json_boolean(t->sae.cached));
     return SL_OK;

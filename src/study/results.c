@@ -66,59 +66,74 @@ static sl_status put_lm(const sl_run *r, json_t *info, sl_err *err)
     return SL_OK;
 }
 
+/* The evaluations of one arm on one data set, by seed; NULL where the arm is not on it. */
+static json_t *const *evals_of(const sl_run *r, json_t *const *evals, int arm, int set)
+{
+    for (int i = 0; i < r->n_trained; i++)
+        if (r->trained[i].i_arm == arm && r->trained[i].i_set == set && r->trained[i].seed == 0)
+            return evals + i;
+    return NULL;
+}
+
 /* Metric `key` of one arm for every seed, null where it has none. */
-static json_t *arm_values(const sl_run *r, json_t *const *evals, int arm, const char *key)
+static json_t *arm_values(const sl_run *r, json_t *const *evals, const char *key)
 {
     json_t *values = json_array();
     for (int64_t s = 0; s < r->plan->run.seeds; s++) {
-        json_t *v = json_object_get(json_object_get(evals[arm * r->plan->run.seeds + s], key), "value");
+        json_t *v = json_object_get(json_object_get(evals[s], key), "value");
         json_array_append_new(values, json_is_number(v) ? json_real(json_number_value(v)) : json_null());
     }
     return values;
 }
 
 /* The first arm's metrics under their plain names, and every arm's as ARM_metric. */
-static void put_arms(const sl_run *r, json_t *const *evals, json_t *info)
+static void put_arms(const sl_run *r, json_t *const *evals, int set, json_t *info)
 {
+    bool first = true;
     for (int a = 0; a < r->plan->n_arms; a++) {
+        json_t *const *e = evals_of(r, evals, a, set);
         json_t *any = NULL, *v;
         const char *key;
         char name[128];
-        for (int64_t s = 0; s < r->plan->run.seeds && !any; s++)
-            any = evals[a * r->plan->run.seeds + s];
+        for (int64_t s = 0; e && s < r->plan->run.seeds && !any; s++)
+            any = e[s];
         json_object_foreach(any, key, v) {
-            if (a == 0)
-                put_key(info, key, arm_values(r, evals, a, key));
-            snprintf(name, sizeof name, "%s_%s", r->plan->arm[a].name, key);
-            put_key(info, name, arm_values(r, evals, a, key));
+            if (first)
+                put_key(info, key, arm_values(r, e, key));
+            snprintf(name, sizeof name, "%s_%s", r->plan->arm[a], key);
+            put_key(info, name, arm_values(r, e, key));
         }
+        first = first && !any;
     }
 }
 
+/* The language model's figures stand with the text, whether or not an arm is on it. */
 static sl_status write_final_info(const sl_run *r, json_t *const *evals, const char *dir, sl_err *err)
 {
-    char path[SL_PATH + 32];
-    json_t *info = json_pack("{s:{}, s:{}, s:{}}", "means", "stderrs", "final_info_dict");
-    sl_status st = info ? put_lm(r, info, err) : sl_fail(err, SL_MEM, "final_info", NULL, "no memory");
-    if (st == SL_OK) {
-        put_arms(r, evals, info);
-        snprintf(path, sizeof path, "%s/final_info.json", dir);
-        json_t *all = json_pack("{s:O}", r->text.name, info);
-        st = sl_json_save(r->ctx, path, all, err);
-        json_decref(all);
+    json_t *all = json_object();
+    sl_status st = all ? SL_OK : sl_fail(err, SL_MEM, "final_info", NULL, "no memory");
+    for (int s = 0; s < r->plan->n_sets && st == SL_OK; s++) {
+        json_t *info = json_pack("{s:{}, s:{}, s:{}}", "means", "stderrs", "final_info_dict");
+        if (s == 0)
+            st = put_lm(r, info, err);
+        put_arms(r, evals, s, info);
+        json_object_set_new(all, r->ground[s].name, info);
     }
-    json_decref(info);
-    return st;
+    if (st != SL_OK) {
+        json_decref(all);
+        return st;
+    }
+    return sl_run_save(r->ctx, dir, "final_info.json", all, err);
 }
 
 /* ---- all_results ---- */
 
-/* SAE curves of one seed, appended as {arm, step, loss, ...}. */
-static sl_status append_curves(const sl_run *r, int64_t seed, json_t *train, sl_err *err)
+/* SAE curves of one data set and seed, appended as {arm, step, loss, ...}. */
+static sl_status append_curves(const sl_run *r, int set, int64_t seed, json_t *train, sl_err *err)
 {
     for (int i = 0; i < r->n_trained; i++) {
         const sl_trained *t = &r->trained[i];
-        if (t->seed != seed || t->failed)
+        if (t->seed != seed || t->i_set != set || t->failed)
             continue;
         json_t *res = NULL, *p;
         size_t k;
@@ -149,12 +164,12 @@ static sl_status append_lm(const sl_run *r, int64_t seed, json_t *train, json_t 
     return SL_OK;
 }
 
-static json_t *seed_finals(const sl_run *r, json_t *const *evals, int64_t seed)
+static json_t *seed_finals(const sl_run *r, json_t *const *evals, int set, int64_t seed)
 {
     json_t *list = json_array();
     for (int i = 0; i < r->n_trained; i++) {
         const sl_trained *t = &r->trained[i];
-        if (t->seed != seed)
+        if (t->seed != seed || t->i_set != set)
             continue;
         json_t *o = json_pack("{s:s, s:I}", "arm", t->arm->name, "seed", (json_int_t)seed), *v;
         const char *key;
@@ -167,24 +182,31 @@ static json_t *seed_finals(const sl_run *r, json_t *const *evals, int64_t seed)
     return list;
 }
 
+/* <dataset>_<seed>_train_info, _val_info, _final_info of one data set and seed. */
+static sl_status put_seed(const sl_run *r, json_t *const *evals, int set, int64_t seed, json_t *all, sl_err *err)
+{
+    json_t *train = json_array(), *val = json_array();
+    char name[160];
+    sl_status st = set == 0 ? append_lm(r, seed, train, val, err) : SL_OK;
+    if (st == SL_OK)
+        st = append_curves(r, set, seed, train, err);
+    snprintf(name, sizeof name, "%s_%lld_train_info", r->ground[set].name, (long long)seed);
+    json_object_set_new(all, name, train);
+    snprintf(name, sizeof name, "%s_%lld_val_info", r->ground[set].name, (long long)seed);
+    json_object_set_new(all, name, val);
+    snprintf(name, sizeof name, "%s_%lld_final_info", r->ground[set].name, (long long)seed);
+    json_object_set_new(all, name, seed_finals(r, evals, set, seed));
+    return st;
+}
+
 static sl_status write_all_results(const sl_run *r, json_t *const *evals, const char *dir, sl_err *err)
 {
     json_t *all = json_object();
     int64_t seeds = r->plan->run.seeds > r->plan->lm.seeds ? r->plan->run.seeds : r->plan->lm.seeds;
     sl_status st = SL_OK;
-    for (int64_t s = 0; s < seeds && st == SL_OK; s++) {
-        json_t *train = json_array(), *val = json_array();
-        char name[160];
-        st = append_lm(r, s, train, val, err);
-        if (st == SL_OK)
-            st = append_curves(r, s, train, err);
-        snprintf(name, sizeof name, "%s_%lld_train_info", r->text.name, (long long)s);
-        json_object_set_new(all, name, train);
-        snprintf(name, sizeof name, "%s_%lld_val_info", r->text.name, (long long)s);
-        json_object_set_new(all, name, val);
-        snprintf(name, sizeof name, "%s_%lld_final_info", r->text.name, (long long)s);
-        json_object_set_new(all, name, seed_finals(r, evals, s));
-    }
+    for (int set = 0; set < r->plan->n_sets; set++)
+        for (int64_t s = 0; s < seeds && st == SL_OK; s++)
+            st = put_seed(r, evals, set, s, all, err);
     char path[SL_PATH + 32];
     if (st == SL_OK) {
         snprintf(path, sizeof path, "%s/all_results.json", dir);
@@ -247,6 +269,23 @@ static sl_status write_config(const sl_run *r, const char *dir, sl_err *err)
 
 /* ---- models and curves ---- */
 
+void sl_results_folder(char *out, size_t size, const char *world, const char *arm, int64_t seed)
+{
+    snprintf(out, size, "sae-%s%s%s-seed%lld", world, *world ? "-" : "", arm, (long long)seed);
+}
+
+static sl_status copy_trained(const sl_run *r, const sl_trained *t, const char *dir, sl_err *err)
+{
+    char from[SL_PATH + 32], to[SL_PATH + 160], folder[150];
+    sl_results_folder(folder, sizeof folder, t->i_set == 0 ? "" : r->ground[t->i_set].name, t->arm->name, t->seed);
+    snprintf(to, sizeof to, "%.1000s/%s", dir, folder);
+    snprintf(from, sizeof from, "%s/model", t->sae.dir);
+    SL_TRY(sl_copy_dir(r->ctx, from, to, err));
+    SL_TRY(sl_copy_file(r->ctx, t->sae.dir, to, "metrics.csv", err));
+    SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "firing_rates.npy", err));
+    return t->arm->variant ? sl_copy_file(r->ctx, t->eval.dir, to, "distributions.json", err) : SL_OK;
+}
+
 static sl_status copy_models(const sl_run *r, const char *dir, sl_err *err)
 {
     char from[SL_PATH + 32], to[SL_PATH + 128];
@@ -256,17 +295,9 @@ static sl_status copy_models(const sl_run *r, const char *dir, sl_err *err)
         SL_TRY(sl_copy_dir(r->ctx, from, to, err));
         SL_TRY(sl_copy_file(r->ctx, r->lm[s].dir, to, "metrics.csv", err));
     }
-    for (int i = 0; i < r->n_trained; i++) {
-        const sl_trained *t = &r->trained[i];
-        if (t->failed)
-            continue;
-        snprintf(to, sizeof to, "%s/sae-%s-seed%lld", dir, t->arm->name, (long long)t->seed);
-        snprintf(from, sizeof from, "%s/model", t->sae.dir);
-        SL_TRY(sl_copy_dir(r->ctx, from, to, err));
-        SL_TRY(sl_copy_file(r->ctx, t->sae.dir, to, "metrics.csv", err));
-        SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "firing_rates.npy", err));
-        SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "distributions.json", err));
-    }
+    for (int i = 0; i < r->n_trained; i++)
+        if (!r->trained[i].failed)
+            SL_TRY(copy_trained(r, &r->trained[i], dir, err));
     return SL_OK;
 }
 

@@ -4,37 +4,80 @@
 #include <stdio.h>
 #include <string.h>
 
-static sl_status show_run(sl_ctx *ctx, const char *study_dir, const char *name, void (*put)(void *, const char *), void *user, sl_err *err)
+/* ---- the table run x data set x arms x seeds x samples ---- */
+
+static const char HEAD[] = "run       data set           seeds  samples an arm          measured on  arms";
+
+/* "614,400" */
+static const char *with_commas(int64_t v, char out[32])
 {
-    char line[512];
-    for (int profile = 0; sl_profiles[profile]; profile++) {
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)v), k = 0;
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0)
+            out[k++] = ',';
+        out[k++] = digits[i];
+    }
+    out[k] = 0;
+    return out;
+}
+
+static int64_t samples_of(const sl_arm *a) { return a->variant ? a->train.steps * a->train.batch : a->how.rows; }
+
+/* One line: arms in the order of the plan, and the least and the most samples that one of them sees. */
+static void show_set(const sl_plan *p, int set, void (*put)(void *, const char *), void *user)
+{
+    char line[1024], a[32], b[32], range[72], arms[700] = "";
+    int64_t least = INT64_MAX, most = 0;
+    for (int i = 0; i < p->n_arms; i++) {
+        const sl_arm *arm = sl_plan_cell(p, i, set);
+        if (!arm)
+            continue;
+        int64_t n = samples_of(arm);
+        least = n < least ? n : least;
+        most = n > most ? n : most;
+        snprintf(arms + strlen(arms), sizeof arms - strlen(arms), "%s%s", arms[0] ? ", " : "", arm->name);
+    }
+    if (most == 0)
+        return;
+    snprintf(range, sizeof range, "%s%s%s", with_commas(least, a), least < most ? " to " : "", least < most ? with_commas(most, b) : "");
+    int64_t rows = p->set[set].world ? p->set[set].size.eval_rows : p->acts.eval_tokens;
+    snprintf(line, sizeof line, "%-9s %-18s %5lld  %-22s  %11s  %s", p->run_name, set ? p->set[set].name : p->run.dataset, (long long)p->run.seeds, range,
+             with_commas(rows, a), arms);
+    put(user, line);
+}
+
+static sl_status show_profile(sl_ctx *ctx, const char *study_dir, int profile, void (*put)(void *, const char *), void *user, sl_err *err)
+{
+    char names[512], line[64], *save = NULL;
+    SL_TRY(sl_plan_names(ctx, study_dir, names, sizeof names, err));
+    snprintf(line, sizeof line, "profile %s", sl_profiles[profile]);
+    put(user, line);
+    put(user, HEAD);
+    for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
         sl_plan p;
         SL_TRY(sl_plan_load(ctx, study_dir, name, profile, &p, err));
-        if (profile == 0) {
-            snprintf(line, sizeof line, "%s: %s", name, p.run.what);
-            put(user, line);
-        }
-        snprintf(line, sizeof line, "  %-5s  %s, model %s x %lld seed%s, %lld SAE seed%s, %lld training and %lld held-out tokens at %s",
-                 sl_profiles[profile], p.run.dataset, p.lm.preset, (long long)p.lm.seeds, p.lm.seeds == 1 ? "" : "s", (long long)p.run.seeds,
-                 p.run.seeds == 1 ? "" : "s", (long long)p.acts.train_tokens, (long long)p.acts.eval_tokens, p.acts.hook);
-        put(user, line);
-        for (int a = 0; a < p.n_arms; a++) {
-            const sl_sae_train_config *t = &p.arm[a].train;
-            snprintf(line, sizeof line, "         %-12s %s, d_sae %lld, %lld steps of %lld, lr %g", p.arm[a].name, p.arm[a].variant->name,
-                     (long long)t->d_sae, (long long)t->steps, (long long)t->batch, t->lr);
-            put(user, line);
-        }
+        for (int s = 0; s < p.n_sets; s++)
+            show_set(&p, s, put, user);
         sl_plan_release(&p);
     }
+    put(user, "");
     return SL_OK;
 }
 
 sl_status sl_study_show(sl_ctx *ctx, const char *study_dir, void (*put)(void *, const char *), void *user, sl_err *err)
 {
-    char names[512], *save = NULL;
+    char names[512], line[512], *save = NULL;
     SL_TRY(sl_plan_names(ctx, study_dir, names, sizeof names, err));
-    for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save))
-        SL_TRY(show_run(ctx, study_dir, name, put, user, err));
+    for (int profile = 0; sl_profiles[profile]; profile++)
+        SL_TRY(show_profile(ctx, study_dir, profile, put, user, err));
+    for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
+        sl_plan p;
+        SL_TRY(sl_plan_load(ctx, study_dir, name, SL_PROFILE_QUICK, &p, err));
+        snprintf(line, sizeof line, "%s: %s", name, p.run.what);
+        put(user, line);
+        sl_plan_release(&p);
+    }
     return SL_OK;
 }
 

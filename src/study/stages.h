@@ -1,13 +1,26 @@
-/* The stages of a baseline run: language model, activations, each SAE, each evaluation. */
+/* The stages of a run: language model, activations, and on each data set each SAE (or baseline) and its evaluation. */
 #ifndef SL_STUDY_STAGES_H
 #define SL_STUDY_STAGES_H
 
 #include "study/cache.h"
 #include "study/plan.h"
 
-/* One trained SAE and its evaluation. */
+/* A data set in use. */
+typedef struct sl_ground {
+    const sl_plan_set *set;
+    char name[64];           /* of the text or world really used: the key in the result files */
+    bool used;               /* an arm is on it */
+    sl_artifact train, heldout; /* activations of the text */
+    sl_world *world;
+    sl_artifact task;        /* transformer of a task */
+    sl_lm *task_lm;
+    char key[65];            /* of what its rows are a function of: world, and transformer of a task */
+} sl_ground;
+
+/* One trained SAE, or fitted baseline, and its evaluation. */
 typedef struct sl_trained {
     const sl_arm *arm;
+    int i_arm, i_set;
     int64_t seed;
     sl_artifact sae, eval;
     sl_status failed;        /* SL_OK, or why this arm and seed has no result; the others go on */
@@ -22,15 +35,45 @@ typedef struct sl_run {
     sl_corpus corpus;        /* made when first needed */
     bool has_corpus;
     sl_artifact *lm;         /* [plan->lm.seeds] */
-    sl_artifact acts_train, acts_heldout;
-    sl_trained *trained;     /* [n_trained], arm-major, seeds inside */
+    sl_ground *ground;       /* [plan->n_sets] */
+    sl_trained *trained;     /* [n_trained], by data set, arm, seed */
     int n_trained;
 } sl_run;
 
 /* Runs all stages in order; a failed SAE is recorded, a failed language model ends the run. */
 sl_status sl_run_stages(sl_run *r, sl_err *err) SL_USE_RESULT;
+void sl_run_release(sl_run *r);
+
+/* ---- what the stages share ---- */
+
+typedef struct sl_job { sl_run *r; sl_ground *g; sl_trained *t; int64_t seed; bool heldout; } sl_job; /* argument of a stage; what it needs is set */
+
 /* The tokenised text in r->corpus, made when it is not there yet. */
 sl_status sl_run_corpus(sl_run *r, sl_err *err) SL_USE_RESULT;
-void sl_run_release(sl_run *r);
+/* Documents of the training part, or of the held-out part, that no language-model window crossed into. */
+void sl_run_documents(const sl_corpus *c, bool heldout, int64_t *first, int64_t *end);
+sl_status sl_run_load_lm(sl_run *r, sl_lm **lm, sl_err *err) SL_USE_RESULT;
+/* DIR/NAME; takes result, NULL of which is SL_MEM. */
+sl_status sl_run_save(sl_ctx *ctx, const char *dir, const char *name, json_t *result, sl_err *err) SL_USE_RESULT;
+/* Runs a stage of these fields (taken; NULL is SL_MEM); inputs as of sl_stage. */
+sl_status sl_run_stage(sl_run *r, const char *name, int revision, json_t *fields, const char *const input[4],
+                       sl_status (*run)(void *, const char *, sl_err *), sl_job *job, sl_artifact *out, sl_err *err) SL_USE_RESULT;
+
+/* ---- grounds.c: data sets ---- */
+
+/* Builds the world, trains the transformer of a task, captures the activations of the text. */
+sl_status sl_ground_make(sl_run *r, sl_ground *g, sl_err *err) SL_USE_RESULT;
+void sl_ground_release(sl_ground *g);
+/* Keys of what its rows of training and of evaluation depend on. */
+const char *sl_ground_key(const sl_ground *g, bool heldout);
+enum { SL_ROWS_TRAIN, SL_ROWS_TEST, SL_ROWS_OOD };
+/* A source of its rows. Those of training begin elsewhere for every seed, so that a seed is an order of the data too. */
+sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, int64_t seed, sl_act_source **out, sl_err *err) SL_USE_RESULT;
+int64_t sl_ground_eval_rows(const sl_run *r, const sl_ground *g);
+
+/* ---- fits.c, judge.c ---- */
+
+sl_status sl_fit_stage(sl_run *r, sl_trained *t, sl_err *err) SL_USE_RESULT;
+sl_status sl_judge_stage(sl_run *r, sl_trained *t, sl_err *err) SL_USE_RESULT;
 
 #endif

@@ -1,0 +1,136 @@
+/* Training an SAE, fitting a baseline. */
+#include "study/revisions.h"
+#include "study/stages.h"
+
+#include <string.h>
+
+static json_t *sae_curve(const sl_sae_result *res)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < res->n_curve; i++) {
+        const sl_sae_step *c = &res->curve[i];
+        json_array_append_new(a, json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)c->step, "samples",
+                                           (json_int_t)c->samples, "loss", c->loss, "fvu", c->fvu, "l0", c->l0, "dead", c->dead));
+    }
+    return a;
+}
+
+static sl_status run_sae(void *arg, const char *dir, sl_err *err)
+{
+    sl_job *j = arg;
+    sl_run *r = j->r;
+    sl_sae_train_config t = j->t->arm->train;
+    t.seed = j->t->seed;
+    sl_act_source *acts = NULL;
+    sl_sae *sae = NULL;
+    sl_sae_result res = { 0 };
+    char model[SL_PATH + 16], checkpoints[SL_PATH + 16];
+    snprintf(model, sizeof model, "%s/model", dir);
+    snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
+    sl_status st = SL_OK;
+    SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, t.seed, &acts, err));
+    int64_t d_sae = t.d_sae ? t.d_sae : t.expansion * acts->info.d_in;
+    SL_GO(sl_sae_new(r->ctx, t.variant, acts->info.d_in, d_sae, j->t->arm->own, (uint64_t)t.seed, &sae, err));
+    SL_GO(sl_sae_train(sae, acts, &t, dir, &res, err));
+    SL_GO(sl_sae_save(sae, model, err));
+    SL_GO(sl_dir_remove(checkpoints, err));
+    SL_GO(sl_run_save(r->ctx, dir, "result.json",
+                      json_pack("{s:f, s:f, s:f, s:I, s:I, s:o}", "seconds", res.seconds, "loss", res.last.loss, "wait_share",
+                                res.wait_share, "steps", (json_int_t)t.steps, "samples", (json_int_t)res.last.samples, "curve",
+                                sae_curve(&res)), err));
+done:
+    sl_free(r->ctx, res.curve);
+    sl_sae_free(sae);
+    sl_act_source_free(acts);
+    return st;
+}
+
+/* ---- baselines ---- */
+
+/* n rows [n, d_in] of the source; sl_free. */
+static sl_status read_rows(sl_run *r, sl_act_source *acts, int64_t n, float **out, sl_err *err)
+{
+    int64_t d = acts->info.d_in, have = 0;
+    float *x = sl_alloc(r->ctx, (size_t)(n * d) * sizeof *x);
+    if (!x)
+        return sl_fail(err, SL_MEM, "baseline", "fewer rows", "no memory for %lld rows", (long long)n);
+    while (have < n) {
+        sl_act_batch b;
+        sl_status st = acts->next(acts, n - have < 1024 ? n - have : 1024, &b, err);
+        if (st != SL_OK) {
+            sl_free(r->ctx, x);
+            return st;
+        }
+        memcpy(x + have * d, b.x, (size_t)(b.n * d) * sizeof *x);
+        have += b.n;
+    }
+    *out = x;
+    return SL_OK;
+}
+
+static json_t *baseline_curve(const sl_baseline_about *about)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < about->n_curve; i++)
+        json_array_append_new(a, json_pack("{s:I, s:f}", "step", (json_int_t)i, "loss", about->curve[i]));
+    return a;
+}
+
+/* metrics.csv as training SAEs leaves it. */
+static sl_status save_curve(sl_run *r, const char *dir, const sl_baseline_about *about, sl_err *err)
+{
+    char path[SL_PATH + 16];
+    sl_atomic *f;
+    snprintf(path, sizeof path, "%s/metrics.csv", dir);
+    SL_TRY(sl_atomic_open(r->ctx, path, &f, err));
+    sl_status st = sl_atomic_printf(f, err, "iteration,objective\n");
+    for (int64_t i = 0; i < about->n_curve && st == SL_OK; i++)
+        st = sl_atomic_printf(f, err, "%lld,%.9g\n", (long long)i, about->curve[i]);
+    if (st == SL_OK)
+        return sl_atomic_commit(f, err);
+    sl_atomic_abort(f);
+    return st;
+}
+
+static sl_status run_baseline(void *arg, const char *dir, sl_err *err)
+{
+    sl_job *j = arg;
+    sl_run *r = j->r;
+    const sl_arm *arm = j->t->arm;
+    const sl_world_truth *truth = j->g->world ? sl_world_truth_of(j->g->world) : NULL;
+    sl_act_source *acts = NULL;
+    sl_baseline *b = NULL;
+    float *x = NULL;
+    char model[SL_PATH + 16];
+    snprintf(model, sizeof model, "%s/model", dir);
+    sl_status st = SL_OK;
+    SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, j->t->seed, &acts, err));
+    int64_t n = acts->info.n_rows > 0 && acts->info.n_rows < arm->how.rows ? acts->info.n_rows : arm->how.rows;
+    SL_GO(read_rows(r, acts, n, &x, err));
+    sl_baseline_data data = { .x = x, .n = n, .d_in = acts->info.d_in, .hook = acts->info.hook, .model = acts->info.model, .dataset = acts->info.dataset };
+    if (arm->baseline->needs_dictionary && truth && truth->d == data.d_in) {
+        data.dictionary = truth->dir;
+        data.n_dictionary = truth->n;
+        data.bias = truth->bias;
+    }
+    SL_GO(sl_baseline_fit(r->ctx, arm->baseline->name, &data, arm->own, (uint64_t)j->t->seed, &b, err));
+    SL_GO(sl_baseline_save(b, model, err));
+    sl_baseline_about about = sl_baseline_tell(b);
+    SL_GO(save_curve(r, dir, &about, err));
+    SL_GO(sl_run_save(r->ctx, dir, "result.json", json_pack("{s:b, s:I, s:I, s:o}", "converged", about.converged, "steps", (json_int_t)about.n_curve, "samples",
+                                                            (json_int_t)n, "curve", baseline_curve(&about)), err));
+done:
+    sl_free(r->ctx, x);
+    sl_baseline_free(b);
+    sl_act_source_free(acts);
+    return st;
+}
+
+sl_status sl_fit_stage(sl_run *r, sl_trained *t, sl_err *err)
+{
+    json_t *f = json_pack("{s:o, s:I}", "arm", sl_arm_json(t->arm), "seed", (json_int_t)t->seed);
+    sl_job j = { .r = r, .g = &r->ground[t->i_set], .t = t };
+    bool sae = t->arm->variant != NULL;
+    return sl_run_stage(r, sae ? "sae_train" : "baseline_fit", sae ? REV_SAE : REV_BASELINE, f, (const char *const[4]){ sl_ground_key(j.g, false) },
+                        sae ? run_sae : run_baseline, &j, &t->sae, err);
+}

@@ -1,0 +1,8 @@
+/* Revisions of the stages: raise one when the numbers of its stage change. tests/study/test_golden.py holds figures of each, and fails when
+ * they change while the revision does not. */
+#ifndef SL_STUDY_REVISIONS_H
+#define SL_STUDY_REVISIONS_H
+
+enum { REV_LM = 2, REV_ACTS = 1, REV_TASK = 1, REV_SAE = 4, REV_BASELINE = 1, REV_EVAL = 3 };
+
+#endif
