@@ -19,6 +19,7 @@
 #include <saelab/report.h>
 #include <saelab/rng.h>
 #include <saelab/sae.h>
+#include <saelab/stability.h>
 #include <saelab/stats.h>
 #include <saelab/status.h>
 #include <saelab/study.h>
