@@ -5,6 +5,7 @@
 #include <saelab/baseline.h>
 #include <saelab/codes.h>
 #include <saelab/compose.h>
+#include <saelab/compose_eval.h>
 #include <saelab/ctx.h>
 #include <saelab/data.h>
 #include <saelab/eval.h>
