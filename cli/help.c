@@ -85,28 +85,35 @@ void option_text(const sl_opt *o, const void *cfg, char *out, size_t size)
 
 /* ---- layout ---- */
 
+/* Length of the next word; of a list of choices that fills more than a line, as many as fit in it. */
+static size_t word_length(const char *text, size_t room)
+{
+    size_t n = strcspn(text, " \n"), cut = n;
+    while (cut > room || (cut < n && text[cut - 1] != '|'))
+        if (--cut == 0)
+            return n;
+    return cut;
+}
+
 /* Words of text from column `col` on, lines broken at WIDTH and indented. */
 static void wrap(FILE *f, const char *text, int col, int indent)
 {
-    while (*text) {
-        size_t n = strcspn(text, " \n");
-        bool line_end = text[n] == '\n';
-        if (col > indent && col + 1 + (int)n > WIDTH) {
+    for (bool glued = false; *text;) {
+        size_t n = word_length(text, (size_t)(WIDTH - indent));
+        bool line_end = text[n] == '\n', space = col > indent && !glued;
+        if (col > indent && col + space + (int)n > WIDTH) {
             fprintf(f, "\n%*s", indent, "");
             col = indent;
+            space = false;
         }
-        if (col > indent) {
-            fputc(' ', f);
-            col++;
-        }
-        fprintf(f, "%.*s", (int)n, text);
-        col += (int)n;
+        col += fprintf(f, "%s%.*s", space ? " " : "", (int)n, text);
         text += n;
+        glued = *text && *text != ' ' && !line_end;
         if (line_end) {
             fprintf(f, "\n%*s", indent, "");
             col = indent;
         }
-        text += *text != 0;
+        text += *text && !glued;
     }
     fputc('\n', f);
 }

@@ -56,7 +56,7 @@ class Flags(Case):
         self.fails("--threads", "x", "cache", "list", line="saelab cache list: --threads: threads is 'x'")
 
     def test_missing_pieces(self):
-        self.fails("sae", "train", "-o", "s", line="--acts: what is there to train on? (expected --acts FOLDER, or --lm FOLDER)")
+        self.fails("sae", "train", "-o", "s", line="--acts: what is there to train on? (expected --acts FOLDER, --lm FOLDER, or --world NAME)")
         self.fails("sae", "train", "-o", "s", "--acts", "a", "--lm", "m", line="--acts and --lm together")
         self.fails("sae", "train", "-o", "s", "--acts", "a", code=1, line="a: is no activation store (expected a folder with manifest.json)")
         self.fails("sae", "train", "-o", "s", "--acts", "a", "--variant", "topkk", line="--variant: there is no variant 'topkk'")

@@ -49,7 +49,7 @@ static const sl_tensor *of_problem(const peer *p, const char *name)
 
 const float *peer_tensor(const peer *p, const char *golden_case, const char *name, int64_t *n)
 {
-    char full[96];
+    char full[160];
     snprintf(full, sizeof full, "%s/%s", golden_case, name);
     const sl_tensor *t = sl_dict_get(&p->golden, full);
     if (!t)
