@@ -53,3 +53,19 @@ sl_status sl_eigh(double *a, int64_t n, double *w, sl_err *err)
         fix_sign(a + i * n, n);
     return SL_OK;
 }
+
+sl_status sl_solve_spd(double *a, int64_t n, double *b, int64_t m, sl_err *err)
+{
+    for (int64_t i = 0; i < n * n; i++)
+        if (!isfinite(a[i]))
+            return sl_fail(err, SL_NUMERIC, "linear equations", "finite numbers", "element [%lld, %lld] is %g", (long long)(i / n), (long long)(i % n), a[i]);
+    int threads = openblas_get_num_threads();
+    openblas_set_num_threads(1);
+    lapack_int info = LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', (lapack_int)n, (lapack_int)m, a, (lapack_int)n, b, (lapack_int)m);
+    openblas_set_num_threads(threads);
+    if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
+        return sl_fail(err, SL_MEM, "linear equations", NULL, "no memory for %lld unknowns", (long long)n);
+    if (info != 0)
+        return sl_fail(err, info < 0 ? SL_NUMERIC : SL_DATA, "linear equations", "a positive definite matrix", "no solution (dposv: %d)", (int)info);
+    return SL_OK;
+}

@@ -9,4 +9,8 @@
  * positive. LAPACK dsyevd. SL_NUMERIC: a number is not finite; SL_MEM; SL_DATA: it did not converge. */
 sl_status sl_eigh(double *a, int64_t n, double *w, sl_err *err) SL_USE_RESULT;
 
+/* Solves a x = b for the symmetric positive definite a [n, n] (destroyed) and b [n, m], which becomes x. LAPACK dposv. SL_NUMERIC: a number is
+ * not finite; SL_MEM; SL_DATA: a is not positive definite. */
+sl_status sl_solve_spd(double *a, int64_t n, double *b, int64_t m, sl_err *err) SL_USE_RESULT;
+
 #endif
