@@ -77,6 +77,33 @@ typedef enum sl_penalty_kind { SL_PENALTY_L1, SL_PENALTY_TANH, SL_PENALTY_POWER 
 typedef struct sl_penalty { sl_penalty_kind kind; double c; } sl_penalty;
 #define SL_POWER_OFFSET 1e-6
 
+/* The active features of each row of a code as tokens (science.md C2): token i of a row is its i-th entry; n tokens a row, at most
+ * SL_TOKENS_MAX. Tables have a row a feature, or, by_token, a row an entry. Rows of attention are lists: of P [capacity, n_head, keep] and
+ * at (U8, the same shape) token i and head h use min(keep, n) elements: P_ij and j, its place in the row; the first is i itself. Others are 0.
+ * Values V: rows [d_c], or [2 d_c], V and V', for products; a token's is its row times `unit` z, or as it stands, by_token.
+ *   O_i = sum_j P_ij (V_j - V_i)   |   sum_j P_ij V_j (not subtract)   |   sum over j other than i of P_ij V_j * V'_i (product)
+ * each head on its d_c / n_head columns. shuffle: V_j, j other than i, is that of token j % n' of row (r + rows / 2) % rows, of n' tokens (0: 0).
+ *   y_i = g_i O_i,  g_i = 1 / (1 + exp(-(gate_i + w . O_i))), 1 without gate      y: a row an entry (each) or their sum over each row */
+enum { SL_TOKENS_MAX = 128 };
+typedef struct sl_tokens {
+    const sl_csr *z;
+    int64_t d_c, keep;
+    int n_head;
+    bool by_token, subtract, product, shuffle, each;
+    double unit;
+} sl_tokens;
+
+typedef struct sl_tokens_value { const sl_tensor *P, *at, *V, *gate /* [F, 1], or by_token; NULL: g = 1 */, *w /* [d_c, 1] */; } sl_tokens_value;
+
+/* Gradients of a mix; what is NULL is not wanted, all else is written whole up to the last entry. */
+typedef struct sl_tokens_grad {
+    sl_tensor *P;                /* as P; elements that no list uses are left alone */
+    sl_tensor *V, *V_of_partner; /* a row an entry: the gradient of V's row is the sum of these times val (by_token: times 1); partner: shuffle only */
+    sl_tensor *gate;             /* an element an entry */
+    sl_tensor *w;                /* [d_c, 1], added to */
+    sl_tensor *z, *z_of_partner; /* an element an entry; z: not by_token */
+} sl_tokens_grad;
+
 typedef struct sl_kern sl_kern;
 struct sl_kern {
     char id[96];      /* "ref", "ref+simd/avx2+onednn 2.6.3": goes into cache keys */
@@ -147,6 +174,16 @@ struct sl_kern {
     void (*csr_slice)(const sl_kern *k, const sl_csr *in, int64_t from, int64_t to, sl_csr *out); /* entries of features from <= f < to */
     void (*csr_add)(const sl_kern *k, const sl_csr *a, const sl_csr *b, sl_csr *out); /* out->capacity >= entries of both */
     void (*csr_pick)(const sl_kern *k, const sl_csr *from, const sl_tensor *val, const sl_csr *to, sl_tensor *out); /* out[e] += val of the entry of `from` with e's row and feature, where there is one; both run over entries */
+    void (*csr_minus)(const sl_kern *k, const sl_csr *a, const sl_csr *b, sl_csr *out); /* entries of a that b has none beside; out->capacity >= a's entries */
+    void (*csr_keep_rows)(const sl_kern *k, const sl_csr *in, const sl_tensor *limit /* I32 [rows] */, sl_csr *out); /* the limit[r] largest of row r; of equals the first */
+    /* Stability of codes (science.md B4). w_b = keep_b / ((|z_b|^2 + kappa) sum keep), kappa = 1e-3 mean_b |clean_b|^2; keep [rows] U8; all 0 when
+     * nothing is kept or the codes are all 0. */
+    void (*csr_row_weights)(const sl_kern *k, const sl_csr *z, const sl_csr *clean, const sl_tensor *keep, sl_tensor *w);
+    /* u = val of p - val of z's entry of the same row and feature, times w of the row; returns sum u (p - z). Entries of z beside none of p are not seen. */
+    double (*csr_residual)(const sl_kern *k, const sl_csr *p, const sl_csr *z, const sl_tensor *w, sl_tensor *u);
+    void (*csr_col_weights)(const sl_kern *k, const sl_csr *z, const sl_tensor *w, sl_tensor *c); /* c [F] = sum of w over the rows that have the feature */
+    /* Rows of y [B, d] from streams (seed, SL_RNG_NOISE, step, (first + r) * 256 + view), whatever the rows before: N(0, 1) or U(-1, 1). */
+    void (*noise_rows)(const sl_kern *k, uint64_t seed, uint64_t step, int64_t first, int view, bool uniform, sl_tensor *y);
     void (*sparse_decode)(const sl_kern *k, const sl_csr *z, const sl_tensor *W /* [F, D] */, const sl_tensor *bias /* [D] or NULL */, sl_tensor *y /* [B, D] */);
     /* dval[i] (+)= dy[row] . W[idx[i]] */
     void (*sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *dy, double beta, sl_tensor *dval);
@@ -176,6 +213,23 @@ struct sl_kern {
     /* sum of phi(w_j z); w [F] or NULL: 1. back: dz = dy w_j phi'(w_j z) + beta dz, dw_j += dy sum_b z phi'(w_j z). */
     double (*penalty)(const sl_kern *k, const sl_penalty *p, const sl_tensor *z, const sl_tensor *w);
     void (*penalty_back)(const sl_kern *k, const sl_penalty *p, const sl_tensor *z, const sl_tensor *w, double dy, double beta, sl_tensor *dz, sl_tensor *dw);
+
+    /* ---- tokens, see sl_tokens ---- */
+    /* P = softmax over the list of Q_i . K_j / sqrt(d_c / n_head), QK [.., 2 d_c] a table; the list: i and the keep - 1 others of largest
+     * product, in descending order, the lower j first where equal; all others, ascending, where keep >= n. chosen: lists are read from at.
+     * QK NULL: 1 / length of the list, the others ascending. back: dQK a row an entry, written. */
+    void (*tokens_attend)(const sl_kern *k, const sl_tokens *a, const sl_tensor *QK, bool chosen, sl_tensor *P, sl_tensor *at);
+    void (*tokens_attend_back)(const sl_kern *k, const sl_tokens *a, const sl_tensor *QK, const sl_tensor *P, const sl_tensor *at, const sl_tensor *dP, sl_tensor *dQK);
+    void (*tokens_mix)(const sl_kern *k, const sl_tokens *a, const sl_tokens_value *v, sl_tensor *y);
+    void (*tokens_mix_back)(const sl_kern *k, const sl_tokens *a, const sl_tokens_value *v, const sl_tensor *dy, const sl_tokens_grad *g);
+    /* Mean over heads and tokens of -sum_j P_ij ln P_ij; 0 without tokens. back: dP of the lists = that of dy times it. */
+    double (*tokens_entropy)(const sl_kern *k, const sl_tokens *a, const sl_tensor *P);
+    void (*tokens_entropy_back)(const sl_kern *k, const sl_tokens *a, const sl_tensor *P, double dy, sl_tensor *dP);
+    void (*softplus)(const sl_kern *k, const sl_tensor *x, sl_tensor *y);                                                /* ln(1 + e^x) */
+    void (*softplus_back)(const sl_kern *k, const sl_tensor *x, const sl_tensor *dy, sl_tensor *dx);                    /* dx += dy / (1 + e^-x) */
+    /* y: columns of x [B, D] centred, of norm 1; 0 where a column is constant (to 1e-12 of its mean square). back: dx += */
+    void (*col_standardize)(const sl_kern *k, const sl_tensor *x, sl_tensor *y);
+    void (*col_standardize_back)(const sl_kern *k, const sl_tensor *x, const sl_tensor *y, const sl_tensor *dy, sl_tensor *dx);
 
     /* ---- optimizers and constraints ---- */
     void (*adam)(const sl_kern *k, const sl_adam *a, sl_tensor *w, const sl_tensor *g, sl_tensor *m, sl_tensor *v);

@@ -11,7 +11,9 @@
 #include "kern/ref_decode_tmpl.h"
 #include "kern/ref_sparse_tmpl.h"
 #include "kern/ref_codes_tmpl.h"
+#include "kern/ref_stability_tmpl.h"
 #include "kern/ref_latents_tmpl.h"
+#include "kern/ref_compose_tmpl.h"
 #include "kern/ref_optim_tmpl.h"
 #include "kern/ref_table_tmpl.h"
 

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_INPUTS = 8, N_STEPS = 3 };
+enum { MAX_INPUTS = 12, N_STEPS = 3 };
 
 static const double STEP[N_STEPS] = { 1e-4, 1e-5, 1e-3 };
 #define GOOD_ENOUGH 1e-8

@@ -161,5 +161,6 @@ extern const sl_op sl_op_stop_grad, sl_op_freeze, sl_op_replace;                
 extern const sl_op sl_op_encode_batch, sl_op_code_slice, sl_op_code_add;         /* op_codes.c */
 extern const sl_op sl_op_encode_topk, sl_op_encode_topk_among, sl_op_sparse_decode; /* op_sparse.c */
 extern const sl_op sl_op_jumprelu, sl_op_l0_step, sl_op_hinge, sl_op_gate, sl_op_penalty; /* op_latents.c */
+extern const sl_op sl_op_encode_at, sl_op_code_of, sl_op_code_minus, sl_op_code_keep, sl_op_row_weights, sl_op_col_weights, sl_op_stability; /* op_stability.c */
 
 #endif

@@ -28,12 +28,25 @@ const sl_op sl_op_stop_grad = { "stop_grad", 1, 1, stop_grad_shape, NULL, NULL, 
 
 sl_var sl_stop_grad(sl_tape *t, sl_var x) { return sl_apply(t, &sl_op_stop_grad, &x, NULL); }
 
+/* A code that stands still has an index structure of its own, whose values are the frozen ones. */
+static void freeze_code(sl_tape *t, sl_node *n)
+{
+    sl_csr *z = sl_tape_bytes(t, sizeof *z);
+    if (!z)
+        return;
+    *z = *n->csr;
+    z->val = n->out.data;
+    n->csr = z;
+}
+
 static void freeze_forward(sl_tape *t, sl_node *n)
 {
     if (t->frozen) {
         const sl_node *base = sl_node_at(t->frozen, n->id);
         n->out.data = base->kept[0].data;
         n->scalar = base->scalar;
+        if (n->csr)
+            freeze_code(t, n);
     } else if (t->checked) { /* its inputs will be moved in place */
         sl_tensor *kept = sl_node_keep(t, n, 0, n->out.n_dim, n->out.dim);
         if (kept)

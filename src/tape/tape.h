@@ -173,6 +173,17 @@ sl_var sl_hinge(sl_tape *t, sl_var a, sl_var theta, const sl_tensor *skip);     
 sl_var sl_gate(sl_tape *t, sl_var pi, sl_var gain, sl_var shift);               /* max(gain pi + shift, 0) where pi > 0, else 0 */
 sl_var sl_penalize(sl_tape *t, sl_var z, sl_var w /* or {0}: 1 */, sl_penalty p); /* sum phi(w z) -> scalar */
 
+/* Stability of codes under perturbation: op_stability.c. Structures, weights and selections have no gradient. */
+sl_code sl_code_const(sl_tape *t, const sl_csr *z);                             /* borrowed until reset; no gradient */
+sl_code sl_code_freeze(sl_tape *t, sl_code z);                                  /* sl_freeze of a code */
+sl_code sl_code_of(sl_tape *t, sl_var dense);                                   /* the positive elements of z [.., F] */
+sl_code sl_encode_at(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, sl_code where); /* x W_enc^T + b_enc at the entries of `where`, of any sign */
+sl_code sl_code_minus(sl_tape *t, sl_code a, sl_code b);                        /* entries of a where b has none */
+sl_code sl_code_keep(sl_tape *t, sl_code z, const sl_tensor *limit);            /* the limit[r] (I32) largest of row r */
+sl_var sl_row_weights(sl_tape *t, sl_code z, sl_code clean, const sl_tensor *keep); /* csr_row_weights of kern.h: [rows]; keep U8 [rows] */
+sl_var sl_col_weights(sl_tape *t, sl_code z, sl_var w);                         /* sum of w [rows] over the rows that have the feature: [F] */
+sl_var sl_stability(sl_tape *t, sl_code p, sl_code z, sl_var w);                /* sum_b w_b sum over the entries of p of (p - z)^2 -> scalar */
+
 /* ---- the operator table and its gradient checker ---- */
 
 typedef struct sl_op sl_op;
