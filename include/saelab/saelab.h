@@ -24,6 +24,7 @@
 #include <saelab/stats.h>
 #include <saelab/status.h>
 #include <saelab/study.h>
+#include <saelab/sweep.h>
 #include <saelab/task.h>
 #include <saelab/tensor.h>
 #include <saelab/world.h>

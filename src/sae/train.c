@@ -1,5 +1,5 @@
-/* The training loop. A step: batch, normalise, encode, decode, loss, backward, optimizer, dead latents. What is mathematics is in the
- * variants; what is files is in train_state.c. */
+/* One training: its start, a step, its end. A step: normalise, encode, decode, loss, backward, optimizer, dead latents. The loop over steps is
+ * in sweep.c; what is mathematics is in the variants; what is files is in train_state.c. */
 #include "io/io.h"
 #include "sae/train.h"
 
@@ -45,8 +45,10 @@ static void take_names(sl_sae *s, const sl_act_info *i)
     snprintf(s->dataset, sizeof s->dataset, "%s", i->dataset);
 }
 
-static sl_status start(sl_sae_trainer *t, sl_err *err)
+sl_status sl_sae_trainer_open(sl_sae_trainer *t, sl_err *err)
 {
+    SL_TRY(sl_sae_trainer_check(t->s, t->src, t->c, err));
+    t->ctx = t->s->ctx;
     t->start = sl_clock();
     SL_TRY(sl_kern_get(t->ctx, SL_F32, &t->k, err));
     sl_sae_trainer_plan(t);
@@ -118,54 +120,37 @@ static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
     return SL_OK;
 }
 
-static sl_status one_step(sl_sae_trainer *t, sl_err *err)
+sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *err)
 {
-    sl_act_batch b;
     step p;
-    SL_TRY(sl_sae_trainer_next(t, t->batch, &b, err));
-    prepare_step(t, &b, &p);
-    SL_TRY(offended(t, &b, forward(t, &p, err)));
+    prepare_step(t, b, &p);
+    SL_TRY(offended(t, b, forward(t, &p, err)));
     sl_params_zero_grad(t->s->params);
-    SL_TRY(offended(t, &b, sl_tape_backward(t->tape, p.loss, err)));
+    SL_TRY(offended(t, b, sl_tape_backward(t->tape, p.loss, err)));
     t->optim.lr = sl_schedule_at(&t->sched, t->step);
-    SL_TRY(offended(t, &b, sl_optim_step(&t->optim, t->s->params, NULL, err)));
+    SL_TRY(offended(t, b, sl_optim_step(&t->optim, t->s->params, NULL, err)));
     if (t->s->ops->after_step) {
         t->s->ops->after_step(t->tape, t->s, &p.pass, &p.batch, &t->seen);
         SL_TRY(sl_tape_status(t->tape, err));
     }
-    sl_sae_trainer_age(t, b.n);
+    sl_sae_trainer_age(t, b->n);
     if (t->c->resample_every > 0 && (t->step + 1) % t->c->resample_every == 0 && t->n_dead > 0)
         SL_TRY(sl_sae_trainer_resample(t, &p.pass, err));
     sl_sae_trainer_after_step(t);
     t->step++;
-    t->samples += b.n;
+    t->samples += b->n;
     return SL_OK;
 }
 
-static sl_status run(sl_sae_trainer *t, sl_err *err)
+/* ---- the end ---- */
+
+sl_status sl_sae_trainer_finish(sl_sae_trainer *t, sl_err *err)
 {
-    double saved = sl_clock();
-    while (t->step < t->c->steps) {
-        int sig = sl_cancelled(t->ctx);
-        if (sig) {
-            SL_TRY(sl_sae_trainer_save(t, err));
-            return sl_fail(err, SL_CANCELLED, "sae train", NULL, "stopped by signal %d after step %lld of %lld", sig, (long long)t->step, (long long)t->c->steps);
-        }
-        SL_TRY(one_step(t, err));
-        const sl_sae_step *last = &t->curve[t->n_curve - 1];
-        sl_progress(t->ctx, "train sae", (double)t->step, (double)t->c->steps, "steps", "loss %.4g  fvu %.3f  l0 %.1f  dead %.1f%%",
-                    last->loss, last->fvu, last->l0, 100 * last->dead);
-        if (t->c->checkpoint_seconds > 0 && sl_clock() - saved >= (double)t->c->checkpoint_seconds && t->step < t->c->steps) {
-            SL_TRY(sl_sae_trainer_save(t, err));
-            saved = sl_clock();
-        }
-    }
-    SL_TRY(sl_sae_trainer_save(t, err)); /* so that the same call again returns at once */
     sl_sae_trainer_use_ema(t);
     return sl_sae_trainer_fold(t, err);
 }
 
-static void finish(sl_sae_trainer *t, sl_sae_result *out)
+void sl_sae_trainer_result(sl_sae_trainer *t, sl_sae_result *out)
 {
     double seconds = sl_sae_trainer_seconds(t);
     *out = (sl_sae_result){ .last = t->curve[t->n_curve - 1], .seconds = seconds, .wait_share = seconds > 0 ? t->wait / seconds : 0,
@@ -173,26 +158,17 @@ static void finish(sl_sae_trainer *t, sl_sae_result *out)
     t->curve = NULL;
 }
 
-sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *c, const char *dir, sl_sae_result *out, sl_err *err)
+void sl_sae_trainer_close(sl_sae_trainer *t)
 {
-    *out = (sl_sae_result){ 0 };
-    SL_TRY(sl_sae_trainer_check(s, acts, c, err));
-    sl_sae_trainer t = { .ctx = s->ctx, .s = s, .src = acts, .c = c, .dir = dir };
-    sl_status st = start(&t, err);
-    if (st == SL_OK)
-        st = run(&t, err);
-    if (st == SL_OK)
-        finish(&t, out);
-    sl_tape_free(t.tape);
-    sl_free(t.ctx, t.in.buffer);
-    sl_free(t.ctx, t.in.mean);
-    sl_free(t.ctx, t.target.buffer);
-    sl_free(t.ctx, t.target.mean);
-    sl_free(t.ctx, t.since);
-    sl_free(t.ctx, t.fired);
-    sl_free(t.ctx, t.alive);
-    sl_free(t.ctx, t.curve);
-    sl_free(t.ctx, t.start_dec);
-    sl_free(t.ctx, t.ema);
-    return st;
+    sl_tape_free(t->tape);
+    sl_free(t->ctx, t->in.buffer);
+    sl_free(t->ctx, t->in.mean);
+    sl_free(t->ctx, t->target.buffer);
+    sl_free(t->ctx, t->target.mean);
+    sl_free(t->ctx, t->since);
+    sl_free(t->ctx, t->fired);
+    sl_free(t->ctx, t->alive);
+    sl_free(t->ctx, t->curve);
+    sl_free(t->ctx, t->start_dec);
+    sl_free(t->ctx, t->ema);
 }

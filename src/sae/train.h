@@ -1,4 +1,4 @@
-/* The trainer's inside: one struct, split over train.c (the loop), train_options.c, train_data.c (normalisation), train_dead.c,
+/* The trainer's inside: one struct, split over train.c (start, step, end), sweep.c (the loop), train_options.c, train_data.c (normalisation), train_dead.c,
  * train_keep.c (controls, running mean) and train_state.c (checkpoints). */
 #ifndef SL_SAE_TRAIN_H
 #define SL_SAE_TRAIN_H
@@ -13,7 +13,8 @@ typedef struct sl_sae_norm {
     float *buffer;              /* [batch, d] */
 } sl_sae_norm;
 
-typedef struct sl_sae_trainer {
+typedef struct sl_sae_trainer sl_sae_trainer;
+struct sl_sae_trainer {
     sl_ctx *ctx;
     sl_sae *s;
     sl_act_source *src;
@@ -28,6 +29,8 @@ typedef struct sl_sae_trainer {
     int64_t batch;              /* rows a step: c->batch, or all rows of a smaller source */
     bool has_target;            /* rows have targets of their own, and the variant learns them */
     sl_sae_norm in, target;     /* target: only where has_target */
+    sl_sae_trainer *like;       /* another training of the same rows and the same normalisation, whose buffers serve this one too; or NULL */
+    int64_t rows_at;            /* buffers hold the batch after this many rows; -1: none */
     double d_bar;               /* mean |y|^2 of the targets about their mean, normalised */
 
     int64_t *since;             /* [d_sae] rows since each latent fired */
@@ -42,10 +45,17 @@ typedef struct sl_sae_trainer {
     sl_sae_step *curve;
     int64_t n_curve, log_every;
     double before, start, wait; /* seconds of earlier runs; clock at start; seconds waited for activations, all runs */
-} sl_sae_trainer;
+};
 
 double sl_clock(void);          /* seconds, monotonic */
 double sl_sae_trainer_seconds(const sl_sae_trainer *t);
+
+/* train.c: s, src, c and dir are set by the caller. Open makes first weights and state, or those of dir/checkpoints. */
+sl_status sl_sae_trainer_open(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;
+sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *err) SL_USE_RESULT; /* b: the rows after t->samples */
+sl_status sl_sae_trainer_finish(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* after the last step: the SAE is ready */
+void sl_sae_trainer_result(sl_sae_trainer *t, sl_sae_result *out);  /* once; takes the curve */
+void sl_sae_trainer_close(sl_sae_trainer *t);                       /* frees all but s */
 
 /* train_options.c */
 sl_status sl_sae_trainer_check(const sl_sae *s, const sl_act_source *acts, const sl_sae_train_config *c, sl_err *err) SL_USE_RESULT;

@@ -63,10 +63,15 @@ static void normalize(const sl_kern *k, const sl_sae_norm *m, const float *rows,
 
 void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x, sl_tensor *y)
 {
-    normalize(t->k, &t->in, b->x, b->n, x);
-    *y = *x;
+    sl_sae_trainer *o = t->like ? t->like : t;
+    *x = sl_tensor_of(SL_F32, o->in.buffer, 2, b->n, t->s->d_in);
+    *y = t->has_target ? sl_tensor_of(SL_F32, o->target.buffer, 2, b->n, t->s->d_out) : *x;
+    if (o->rows_at == t->samples)
+        return;
+    normalize(t->k, &o->in, b->x, b->n, x);
     if (t->has_target)
-        normalize(t->k, &t->target, b->y, b->n, y);
+        normalize(t->k, &o->target, b->y, b->n, y);
+    o->rows_at = t->samples;
 }
 
 /* ---- mean and variance of the first rows ---- */
