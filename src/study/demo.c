@@ -98,7 +98,7 @@ static sl_status show(sl_run *r, int n_features, void (*put)(void *, const char 
     sl_status st = SL_OK;
     snprintf(path, sizeof path, "%s/model", r->trained[0].sae.dir);
     SL_GO(sl_sae_load(r->ctx, path, &sae, err));
-    SL_GO(sl_ground_open(r, &r->ground[0], SL_ROWS_TEST, 0, &rows, err));
+    SL_GO(sl_ground_open(r, &r->ground[0], SL_ROWS_TEST, &r->trained[0], &rows, err));
     int64_t d_sae = sl_sae_about(sae).d_sae;
     f = sl_alloc(r->ctx, (size_t)d_sae * sizeof *f);
     if (!f)

@@ -28,7 +28,7 @@ static sl_status run_sae(void *arg, const char *dir, sl_err *err)
     snprintf(model, sizeof model, "%s/model", dir);
     snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
     sl_status st = SL_OK;
-    SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, t.seed, &acts, err));
+    SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, j->t, &acts, err));
     int64_t d_sae = t.d_sae ? t.d_sae : t.expansion * acts->info.d_in;
     SL_GO(sl_sae_new(r->ctx, t.variant, acts->info.d_in, d_sae, j->t->arm->own, (uint64_t)t.seed, &sae, err));
     SL_GO(sl_sae_train(sae, acts, &t, dir, &res, err));
@@ -104,7 +104,7 @@ static sl_status run_baseline(void *arg, const char *dir, sl_err *err)
     char model[SL_PATH + 16];
     snprintf(model, sizeof model, "%s/model", dir);
     sl_status st = SL_OK;
-    SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, j->t->seed, &acts, err));
+    SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, j->t, &acts, err));
     int64_t n = acts->info.n_rows > 0 && acts->info.n_rows < arm->how.rows ? acts->info.n_rows : arm->how.rows;
     SL_GO(read_rows(r, acts, n, &x, err));
     sl_baseline_data data = { .x = x, .n = n, .d_in = acts->info.d_in, .hook = acts->info.hook, .model = acts->info.model, .dataset = acts->info.dataset };
@@ -130,6 +130,8 @@ sl_status sl_fit_stage(sl_run *r, sl_trained *t, sl_err *err)
 {
     json_t *f = json_pack("{s:o, s:I}", "arm", sl_arm_json(t->arm), "seed", (json_int_t)t->seed);
     sl_job j = { .r = r, .g = &r->ground[t->i_set], .t = t };
+    if (t->i_set == 0 && r->plan->run.folds > 1)
+        json_object_set_new(f, "fold", json_pack("[I, I]", (json_int_t)t->fold, (json_int_t)r->plan->run.folds));
     bool sae = t->arm->variant != NULL;
     return sl_run_stage(r, sae ? "sae_train" : "baseline_fit", sae ? REV_SAE : REV_BASELINE, f, (const char *const[4]){ sl_ground_key(j.g, false) },
                         sae ? run_sae : run_baseline, &j, &t->sae, err);

@@ -14,12 +14,13 @@ static sl_status run_acts(void *arg, const char *dir, sl_err *err)
     sl_run *r = j->r;
     SL_TRY(sl_run_corpus(r, err));
     int64_t first, end;
-    sl_run_documents(&r->corpus, j->heldout, &first, &end);
+    bool heldout = j->heldout || r->plan->run.folds > 1;
+    sl_run_documents(&r->corpus, heldout, &first, &end);
     sl_lm *lm = NULL;
     char store[SL_PATH + 16];
     snprintf(store, sizeof store, "%s/store", dir);
     SL_TRY(sl_run_load_lm(r, &lm, err));
-    sl_capture_config cc = { .n_tokens = j->heldout ? r->plan->acts.eval_tokens : r->plan->acts.train_tokens, .drop_first = true,
+    sl_capture_config cc = { .n_tokens = heldout ? r->plan->acts.eval_tokens : r->plan->acts.train_tokens, .drop_first = true,
                              .store = { .dtype = SL_F32, .shuffle = !j->heldout, .seed = 0 } };
     sl_status st = sl_lm_capture(lm, r->lm[0].key, &r->corpus, first, end, r->plan->acts.hook, &cc, store, err);
     sl_lm_free(lm);
@@ -28,8 +29,9 @@ static sl_status run_acts(void *arg, const char *dir, sl_err *err)
 
 static sl_status acts_stage(sl_run *r, bool heldout, sl_artifact *out, sl_err *err)
 {
-    int64_t tokens = heldout ? r->plan->acts.eval_tokens : r->plan->acts.train_tokens;
-    json_t *f = json_pack("{s:s, s:I, s:b}", "hook", r->plan->acts.hook, "tokens", (json_int_t)tokens, "heldout", heldout);
+    bool folds = r->plan->run.folds > 1; /* folds lie on text that the language model was not trained on */
+    int64_t tokens = heldout || folds ? r->plan->acts.eval_tokens : r->plan->acts.train_tokens;
+    json_t *f = json_pack("{s:s, s:I, s:b, s:b}", "hook", r->plan->acts.hook, "tokens", (json_int_t)tokens, "heldout", heldout || folds, "shuffle", !heldout);
     sl_job j = { .r = r, .heldout = heldout };
     return sl_run_stage(r, "acts_capture", REV_ACTS, f, (const char *const[4]){ r->lm[0].key }, run_acts, &j, out, err);
 }
@@ -150,20 +152,37 @@ static int64_t first_row(const sl_act_source *s, const sl_ground *g, int64_t see
     return g->task_lm ? 0 : seed << 32;
 }
 
-sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, int64_t seed, sl_act_source **out, sl_err *err)
+/* Activations of the text: all of a store, or what the replicate's fold leaves. */
+static sl_status open_text(sl_run *r, const sl_ground *g, bool train, const sl_trained *t, sl_act_source **out, sl_err *err)
+{
+    char store[SL_PATH + 16];
+    int64_t first, end;
+    bool folds = r->plan->run.folds > 1;
+    snprintf(store, sizeof store, "%s/store", (train || folds ? &g->train : &g->heldout)->dir);
+    SL_TRY(sl_acts_open(r->ctx, store, false, out, err));
+    if (!folds)
+        return SL_OK;
+    sl_act_source *all = *out;
+    sl_status st = sl_run_corpus(r, err);
+    if (st != SL_OK) {
+        sl_act_source_free(all);
+        return st;
+    }
+    sl_run_fold(r, t->fold, &first, &end);
+    return sl_rows_of_documents(r->ctx, all, first, end, train, out, err);
+}
+
+sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, const sl_trained *t, sl_act_source **out, sl_err *err)
 {
     sl_world_split split = rows == SL_ROWS_TRAIN ? SL_WORLD_TRAIN : rows == SL_ROWS_TEST ? SL_WORLD_TEST : SL_WORLD_OOD;
     sl_act_source *s = NULL;
-    if (g->task_lm) {
+    if (g->task_lm)
         SL_TRY(sl_task_open(g->task_lm, g->world, split, NULL, &s, err));
-    } else if (g->world) {
+    else if (g->world)
         SL_TRY(sl_world_open(g->world, split, &s, err));
-    } else {
-        char store[SL_PATH + 16];
-        snprintf(store, sizeof store, "%s/store", (rows == SL_ROWS_TRAIN ? &g->train : &g->heldout)->dir);
-        SL_TRY(sl_acts_open(r->ctx, store, false, &s, err));
-    }
-    int64_t from = rows == SL_ROWS_TRAIN ? first_row(s, g, seed) : 0;
+    else
+        SL_TRY(open_text(r, g, rows == SL_ROWS_TRAIN, t, &s, err));
+    int64_t from = rows == SL_ROWS_TRAIN ? first_row(s, g, t->seed) : 0;
     if (from > 0)
         return shift(r->ctx, s, from, out, err);
     *out = s;

@@ -30,8 +30,7 @@ static sl_status open_subject(sl_run *r, const sl_trained *t, subject *s, sl_err
 
 /* ---- files ---- */
 
-/* {metric: {value, n, floor, interval, control} or {value: null, reason}} */
-static json_t *metrics_json(const sl_metrics *m)
+json_t *sl_judge_json(const sl_metrics *m)
 {
     json_t *o = json_object();
     for (int i = 0; i < m->n; i++) {
@@ -66,20 +65,20 @@ static sl_status save_distributions(sl_run *r, sl_sae *sae, sl_act_source *rows,
 /* ---- the parts ---- */
 
 /* Held-out rows: metrics, firing rates, histograms. */
-static sl_status on_rows(sl_run *r, const sl_ground *g, subject *s, const char *dir, sl_err *err)
+static sl_status on_rows(sl_run *r, const sl_ground *g, const sl_trained *t, subject *s, const char *dir, sl_err *err)
 {
     sl_act_source *rows = NULL;
     int64_t n = sl_ground_eval_rows(r, g), d_sae = s->coder.d_sae;
     char path[SL_PATH + 32];
     float *rates = sl_alloc(r->ctx, (size_t)d_sae * sizeof *rates);
-    sl_tensor t = sl_tensor_of(SL_F32, rates, 1, d_sae);
+    sl_tensor rate = sl_tensor_of(SL_F32, rates, 1, d_sae);
     sl_status st = rates ? SL_OK : sl_fail(err, SL_MEM, "sae_eval", NULL, "no memory for %lld firing rates", (long long)d_sae);
     if (st != SL_OK)
         return st;
     snprintf(path, sizeof path, "%s/firing_rates.npy", dir);
-    SL_GO(sl_ground_open(r, g, SL_ROWS_TEST, 0, &rows, err));
+    SL_GO(sl_ground_open(r, g, SL_ROWS_TEST, t, &rows, err));
     SL_GO(sl_eval_coder_rows(r->ctx, &s->coder, rows, n, &s->m, rates, err));
-    SL_GO(sl_npy_write(r->ctx, path, &t, err));
+    SL_GO(sl_npy_write(r->ctx, path, &rate, err));
     if (s->sae)
         SL_GO(save_distributions(r, s->sae, rows, n, dir, err));
 done:
@@ -88,12 +87,12 @@ done:
     return st;
 }
 
-static sl_status in_model(sl_run *r, subject *s, sl_err *err)
+static sl_status in_model(sl_run *r, const sl_trained *t, subject *s, sl_err *err)
 {
     sl_lm *lm = NULL;
     int64_t first, end;
     SL_TRY(sl_run_corpus(r, err));
-    sl_run_documents(&r->corpus, true, &first, &end);
+    sl_run_fold(r, t->fold, &first, &end);
     SL_TRY(sl_run_load_lm(r, &lm, err));
     sl_status st = sl_eval_coder_splice(r->ctx, lm, &s->coder, r->plan->acts.hook, &r->corpus, first, end, r->plan->acts.splice_tokens, &s->m, err);
     sl_lm_free(lm);
@@ -109,7 +108,7 @@ static sl_status fit_control(sl_run *r, const sl_eval_data *d, sl_baseline **out
 }
 
 /* Directions and codes against the truth of the world. */
-static sl_status against_truth(sl_run *r, const sl_ground *g, subject *s, sl_err *err)
+static sl_status against_truth(sl_run *r, const sl_ground *g, const sl_trained *t, subject *s, sl_err *err)
 {
     static const char *const families[] = { "directions", "codes", "firing", "selected", "hierarchy", "splitting", "rates", NULL };
     const sl_world_truth *truth = sl_world_truth_of(g->world);
@@ -117,7 +116,7 @@ static sl_status against_truth(sl_run *r, const sl_ground *g, subject *s, sl_err
     sl_baseline *random = NULL;
     sl_act_source *src = NULL;
     sl_status st;
-    SL_GO(sl_ground_open(r, g, SL_ROWS_TEST, 0, &src, err));
+    SL_GO(sl_ground_open(r, g, SL_ROWS_TEST, t, &src, err));
     SL_GO(sl_gather(r->ctx, &s->coder, src, g->set->size.eval_rows, truth->n, &rows, err));
     rows.data.n_truth = truth->n;
     rows.data.truth = truth->d == rows.data.d_in ? truth->dir : NULL;
@@ -135,12 +134,12 @@ done:
 }
 
 /* Rows with the combinations that training never showed: fvu_ood, and the gap to the other rows. */
-static sl_status on_withheld(sl_run *r, const sl_ground *g, subject *s, sl_err *err)
+static sl_status on_withheld(sl_run *r, const sl_ground *g, const sl_trained *t, subject *s, sl_err *err)
 {
     sl_act_source *rows = NULL;
     sl_metrics m = { 0 };
     sl_status st;
-    SL_GO(sl_ground_open(r, g, SL_ROWS_OOD, 0, &rows, err));
+    SL_GO(sl_ground_open(r, g, SL_ROWS_OOD, t, &rows, err));
     SL_GO(sl_eval_coder_rows(r->ctx, &s->coder, rows, g->set->size.eval_rows, &m, NULL, err));
     const sl_metric *ood = sl_metrics_get(&m, "fvu"), *id = sl_metrics_get(&s->m, "fvu");
     if (ood && !ood->is_null && id && !id->is_null) {
@@ -162,14 +161,14 @@ static sl_status run_judge(void *arg, const char *dir, sl_err *err)
     subject s = { 0 };
     sl_status st;
     SL_GO(open_subject(r, j->t, &s, err));
-    SL_GO(on_rows(r, j->g, &s, dir, err));
+    SL_GO(on_rows(r, j->g, j->t, &s, dir, err));
     if (j->g->world)
-        SL_GO(against_truth(r, j->g, &s, err));
+        SL_GO(against_truth(r, j->g, j->t, &s, err));
     else
-        SL_GO(in_model(r, &s, err));
+        SL_GO(in_model(r, j->t, &s, err));
     if (j->g->world && j->g->set->world->has_ood)
-        SL_GO(on_withheld(r, j->g, &s, err));
-    SL_GO(sl_run_save(r->ctx, dir, "result.json", metrics_json(&s.m), err));
+        SL_GO(on_withheld(r, j->g, j->t, &s, err));
+    SL_GO(sl_run_save(r->ctx, dir, "result.json", sl_judge_json(&s.m), err));
 done:
     sl_baseline_free(s.baseline);
     sl_sae_free(s.sae);

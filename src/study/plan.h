@@ -28,6 +28,8 @@ typedef struct sl_plan_run { /* option table sl_plan_run_opts */
     const char *what;
     const char *dataset;
     int64_t seeds;           /* SAE seeds: 0 .. seeds-1 */
+    int64_t folds;           /* of the held-out text, each measured on by SAEs trained on the others; 1: no cross-validation */
+    bool probes;             /* probes and explanations too */
 } sl_plan_run;
 
 typedef struct sl_plan_lm { const char *preset; int64_t seeds; } sl_plan_lm;
@@ -55,6 +57,7 @@ typedef struct sl_plan_set {
 typedef struct sl_arm_how { /* option table sl_arm_opts */
     int64_t rows;            /* baselines: rows to fit on */
     double budget;           /* factor on the steps, for comparisons at equal compute */
+    int64_t seeds;           /* fewer than the run's; 0: as many */
 } sl_arm_how;
 
 /* One arm on one data set: a named configuration of an SAE or of a baseline. */
@@ -104,5 +107,7 @@ json_t *sl_plan_set_json(const sl_plan_set *s);
 sl_status sl_plan_names(sl_ctx *ctx, const char *study_dir, char *out, size_t size, sl_err *err) SL_USE_RESULT;
 /* The arm on the data set; NULL where it is not on it. */
 const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set);
+/* How often the arm is trained on the data set: seeds, times folds on the text. */
+int64_t sl_plan_replicates(const sl_plan *p, const sl_arm *a, int set);
 
 #endif

@@ -9,6 +9,7 @@
 const sl_opt sl_arm_opts[] = {
     SL_OPT_INT(sl_arm_how, rows, 20000, 2, 1e7, "rows", "that a baseline is fitted to"),
     SL_OPT_FLOAT(sl_arm_how, budget, 1, .01, 100, "", "factor on the steps: a plain arm with the compute of a dearer one"),
+    SL_OPT_INT(sl_arm_how, seeds, 0, 0, 100, "seeds", "of this arm, where it needs fewer than the run; 0: as many"),
     SL_OPT_END
 };
 
@@ -256,6 +257,12 @@ const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set)
         if (p->cell[c].arm == arm && p->cell[c].set == set)
             return &p->cell[c].is;
     return NULL;
+}
+
+int64_t sl_plan_replicates(const sl_plan *p, const sl_arm *a, int set)
+{
+    int64_t seeds = a->how.seeds > 0 && a->how.seeds < p->run.seeds ? a->how.seeds : p->run.seeds;
+    return set == 0 ? seeds * p->run.folds : seeds;
 }
 
 json_t *sl_arm_json(const sl_arm *a)

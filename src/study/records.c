@@ -53,6 +53,7 @@ static sl_status make_record(const sl_run *r, const sl_trained *t, json_t *eval,
         st = sl_record_json(&rec, &m, out, err);
     sl_metrics_release(r->ctx, &m);
     SL_TRY(st);
+    json_object_set_new(*out, "fold", json_integer(t->fold));
     json_object_set_new(*out, "variant", json_string(baseline ? baseline->name : t->arm->variant->name));
     json_object_set_new(*out, "dataset", json_string(g->name));
     json_object_set_new(*out, "hook", g->world ? json_null() : json_string(r->plan->acts.hook));

@@ -66,45 +66,53 @@ static sl_status put_lm(const sl_run *r, json_t *info, sl_err *err)
     return SL_OK;
 }
 
-/* The evaluations of one arm on one data set, by seed; NULL where the arm is not on it. */
-static json_t *const *evals_of(const sl_run *r, json_t *const *evals, int arm, int set)
-{
-    for (int i = 0; i < r->n_trained; i++)
-        if (r->trained[i].i_arm == arm && r->trained[i].i_set == set && r->trained[i].seed == 0)
-            return evals + i;
-    return NULL;
-}
-
-/* Metric `key` of one arm for every seed, null where it has none. */
-static json_t *arm_values(const sl_run *r, json_t *const *evals, const char *key)
+/* Metric `key` of n evaluations, null where one has none. */
+static json_t *values_of(json_t *const *evals, int64_t n, const char *key)
 {
     json_t *values = json_array();
-    for (int64_t s = 0; s < r->plan->run.seeds; s++) {
-        json_t *v = json_object_get(json_object_get(evals[s], key), "value");
+    for (int64_t i = 0; i < n; i++) {
+        json_t *v = json_object_get(json_object_get(evals[i], key), "value");
         json_array_append_new(values, json_is_number(v) ? json_real(json_number_value(v)) : json_null());
     }
     return values;
 }
 
-/* The first arm's metrics under their plain names, and every arm's as ARM_metric. */
-static void put_arms(const sl_run *r, json_t *const *evals, int set, json_t *info)
+/* The metrics of one arm: as ARM_metric, and of the first one (plain) under their own names too. */
+static void put_arm(json_t *info, const char *arm, json_t *const *evals, int64_t n, bool plain)
+{
+    json_t *any = NULL, *v;
+    const char *key;
+    char name[128];
+    for (int64_t i = 0; i < n && !any; i++)
+        any = evals[i];
+    json_object_foreach(any, key, v) {
+        if (plain)
+            put_key(info, key, values_of(evals, n, key));
+        snprintf(name, sizeof name, "%s_%s", arm, key);
+        put_key(info, name, values_of(evals, n, key));
+    }
+}
+
+/* Every arm of a data set, each with what its replicates agree on. */
+static sl_status put_arms(const sl_run *r, json_t *const *evals, int set, json_t *info, sl_err *err)
 {
     bool first = true;
-    for (int a = 0; a < r->plan->n_arms; a++) {
-        json_t *const *e = evals_of(r, evals, a, set);
-        json_t *any = NULL, *v;
-        const char *key;
-        char name[128];
-        for (int64_t s = 0; e && s < r->plan->run.seeds && !any; s++)
-            any = e[s];
-        json_object_foreach(any, key, v) {
-            if (first)
-                put_key(info, key, arm_values(r, e, key));
-            snprintf(name, sizeof name, "%s_%s", r->plan->arm[a], key);
-            put_key(info, name, arm_values(r, e, key));
+    for (int c = 0; c < r->plan->n_cells; c++) {
+        const sl_cell *cell = &r->plan->cell[c];
+        if (cell->set != set)
+            continue;
+        int64_t n;
+        const sl_trained *t = sl_run_replicates(r, cell->arm, set, &n);
+        put_arm(info, cell->is.name, evals + (t - r->trained), n, first);
+        if (r->agreement[c].key[0]) {
+            json_t *agreement = NULL;
+            SL_TRY(load_result(r->ctx, r->agreement[c].dir, &agreement, err));
+            put_arm(info, cell->is.name, &agreement, 1, first);
+            json_decref(agreement);
         }
-        first = first && !any;
+        first = false;
     }
+    return SL_OK;
 }
 
 /* The language model's figures stand with the text, whether or not an arm is on it. */
@@ -116,7 +124,8 @@ static sl_status write_final_info(const sl_run *r, json_t *const *evals, const c
         json_t *info = json_pack("{s:{}, s:{}, s:{}}", "means", "stderrs", "final_info_dict");
         if (s == 0)
             st = put_lm(r, info, err);
-        put_arms(r, evals, s, info);
+        if (st == SL_OK)
+            st = put_arms(r, evals, s, info, err);
         json_object_set_new(all, r->ground[s].name, info);
     }
     if (st != SL_OK) {
@@ -133,7 +142,7 @@ static sl_status append_curves(const sl_run *r, int set, int64_t seed, json_t *t
 {
     for (int i = 0; i < r->n_trained; i++) {
         const sl_trained *t = &r->trained[i];
-        if (t->seed != seed || t->i_set != set || t->failed)
+        if (t->replicate != seed || t->i_set != set || t->failed)
             continue;
         json_t *res = NULL, *p;
         size_t k;
@@ -169,9 +178,9 @@ static json_t *seed_finals(const sl_run *r, json_t *const *evals, int set, int64
     json_t *list = json_array();
     for (int i = 0; i < r->n_trained; i++) {
         const sl_trained *t = &r->trained[i];
-        if (t->seed != seed || t->i_set != set)
+        if (t->replicate != seed || t->i_set != set)
             continue;
-        json_t *o = json_pack("{s:s, s:I}", "arm", t->arm->name, "seed", (json_int_t)seed), *v;
+        json_t *o = json_pack("{s:s, s:I, s:I}", "arm", t->arm->name, "seed", (json_int_t)t->seed, "fold", (json_int_t)t->fold), *v;
         const char *key;
         json_object_foreach(evals[i], key, v)
             json_object_set(o, key, json_object_get(v, "value"));
@@ -202,7 +211,9 @@ static sl_status put_seed(const sl_run *r, json_t *const *evals, int set, int64_
 static sl_status write_all_results(const sl_run *r, json_t *const *evals, const char *dir, sl_err *err)
 {
     json_t *all = json_object();
-    int64_t seeds = r->plan->run.seeds > r->plan->lm.seeds ? r->plan->run.seeds : r->plan->lm.seeds;
+    int64_t seeds = r->plan->lm.seeds;
+    for (int i = 0; i < r->n_trained; i++)
+        seeds = r->trained[i].replicate >= seeds ? r->trained[i].replicate + 1 : seeds;
     sl_status st = SL_OK;
     for (int set = 0; set < r->plan->n_sets; set++)
         for (int64_t s = 0; s < seeds && st == SL_OK; s++)
@@ -277,7 +288,7 @@ void sl_results_folder(char *out, size_t size, const char *world, const char *ar
 static sl_status copy_trained(const sl_run *r, const sl_trained *t, const char *dir, sl_err *err)
 {
     char from[SL_PATH + 32], to[SL_PATH + 160], folder[150];
-    sl_results_folder(folder, sizeof folder, t->i_set == 0 ? "" : r->ground[t->i_set].name, t->arm->name, t->seed);
+    sl_results_folder(folder, sizeof folder, t->i_set == 0 ? "" : r->ground[t->i_set].name, t->arm->name, t->replicate);
     snprintf(to, sizeof to, "%.1000s/%s", dir, folder);
     snprintf(from, sizeof from, "%s/model", t->sae.dir);
     SL_TRY(sl_copy_dir(r->ctx, from, to, err));

@@ -28,7 +28,7 @@ static int64_t samples_of(const sl_arm *a) { return a->variant ? a->train.steps 
 static void show_set(const sl_plan *p, int set, void (*put)(void *, const char *), void *user)
 {
     char line[1024], a[32], b[32], range[72], arms[700] = "";
-    int64_t least = INT64_MAX, most = 0;
+    int64_t least = INT64_MAX, most = 0, seeds = 0;
     for (int i = 0; i < p->n_arms; i++) {
         const sl_arm *arm = sl_plan_cell(p, i, set);
         if (!arm)
@@ -36,13 +36,14 @@ static void show_set(const sl_plan *p, int set, void (*put)(void *, const char *
         int64_t n = samples_of(arm);
         least = n < least ? n : least;
         most = n > most ? n : most;
+        seeds = sl_plan_replicates(p, arm, set) > seeds ? sl_plan_replicates(p, arm, set) : seeds;
         snprintf(arms + strlen(arms), sizeof arms - strlen(arms), "%s%s", arms[0] ? ", " : "", arm->name);
     }
     if (most == 0)
         return;
     snprintf(range, sizeof range, "%s%s%s", with_commas(least, a), least < most ? " to " : "", least < most ? with_commas(most, b) : "");
     int64_t rows = p->set[set].world ? p->set[set].size.eval_rows : p->acts.eval_tokens;
-    snprintf(line, sizeof line, "%-9s %-18s %5lld  %-22s  %11s  %s", p->run_name, set ? p->set[set].name : p->run.dataset, (long long)p->run.seeds, range,
+    snprintf(line, sizeof line, "%-9s %-18s %5lld  %-22s  %11s  %s", p->run_name, set ? p->set[set].name : p->run.dataset, (long long)seeds, range,
              with_commas(rows, a), arms);
     put(user, line);
 }

@@ -29,6 +29,26 @@ void sl_run_documents(const sl_corpus *c, bool heldout, int64_t *first, int64_t 
     *end = heldout ? c->n_docs : split;
 }
 
+void sl_run_fold(const sl_run *r, int64_t fold, int64_t *first, int64_t *end)
+{
+    int64_t a, b, c, n = r->plan->run.folds;
+    sl_run_documents(&r->corpus, true, &a, &c);
+    for (b = n > 1 ? a : c; b < c && r->corpus.doc[b] - r->corpus.doc[a] < r->plan->acts.eval_tokens;) /* what is captured */
+        b++;
+    *first = a + (b - a) * fold / n;
+    *end = a + (b - a) * (fold + 1) / n;
+}
+
+sl_trained *sl_run_replicates(const sl_run *r, int arm, int set, int64_t *n)
+{
+    const sl_arm *a = sl_plan_cell(r->plan, arm, set);
+    *n = a ? sl_plan_replicates(r->plan, a, set) : 0;
+    for (int i = 0; a && i < r->n_trained; i++)
+        if (r->trained[i].i_arm == arm && r->trained[i].i_set == set)
+            return &r->trained[i];
+    return NULL;
+}
+
 sl_status sl_run_load_lm(sl_run *r, sl_lm **lm, sl_err *err)
 {
     char model[SL_PATH + 16];
@@ -163,8 +183,9 @@ static sl_status prepare(sl_run *r, sl_err *err)
     const sl_plan *p = r->plan;
     r->lm = sl_alloc(r->ctx, (size_t)p->lm.seeds * sizeof *r->lm);
     r->ground = sl_alloc(r->ctx, (size_t)p->n_sets * sizeof *r->ground);
-    r->trained = sl_alloc(r->ctx, (size_t)(p->n_cells * p->run.seeds) * sizeof *r->trained);
-    if (!r->lm || !r->ground || !r->trained)
+    r->trained = sl_alloc(r->ctx, (size_t)(p->n_cells * p->run.seeds * p->run.folds) * sizeof *r->trained);
+    r->agreement = sl_alloc(r->ctx, (size_t)p->n_cells * sizeof *r->agreement);
+    if (!r->lm || !r->ground || !r->trained || !r->agreement)
         return sl_fail(err, SL_MEM, p->run_name, NULL, "no memory for its stages");
     for (int s = 0; s < p->n_sets; s++) {
         r->ground[s].set = &p->set[s];
@@ -173,6 +194,20 @@ static sl_status prepare(sl_run *r, sl_err *err)
     for (int c = 0; c < p->n_cells; c++)
         r->ground[p->cell[c].set].used = true;
     return SL_OK;
+}
+
+/* All replicates of an arm on a data set, and what they agree on. */
+static sl_status cell_stages(sl_run *r, int cell, sl_err *err)
+{
+    const sl_cell *c = &r->plan->cell[cell];
+    int64_t n = sl_plan_replicates(r->plan, &c->is, c->set), seeds = c->set == 0 ? n / r->plan->run.folds : n;
+    for (int64_t i = 0; i < n; i++) {
+        sl_trained *t = &r->trained[r->n_trained++];
+        *t = (sl_trained){ .arm = &c->is, .i_arm = c->arm, .i_set = c->set, .replicate = i, .seed = i % seeds, .fold = i / seeds };
+        sl_log(r->ctx, SL_LOG_INFO, "%s: %s, %d of %d", r->ground[c->set].name, c->is.name, (int)i + 1, (int)n);
+        SL_TRY(train_and_judge(r, t, err));
+    }
+    return sl_agreement_stage(r, cell, &r->agreement[cell], err);
 }
 
 sl_status sl_run_stages(sl_run *r, sl_err *err)
@@ -185,12 +220,7 @@ sl_status sl_run_stages(sl_run *r, sl_err *err)
         if (r->ground[s].used)
             SL_TRY(sl_ground_make(r, &r->ground[s], err));
     for (int c = 0; c < p->n_cells; c++)
-        for (int64_t s = 0; s < p->run.seeds; s++) {
-            sl_trained *t = &r->trained[r->n_trained++];
-            *t = (sl_trained){ .arm = &p->cell[c].is, .i_arm = p->cell[c].arm, .i_set = p->cell[c].set, .seed = s };
-            sl_log(r->ctx, SL_LOG_INFO, "%s: %s, seed %lld", r->ground[t->i_set].name, t->arm->name, (long long)s);
-            SL_TRY(train_and_judge(r, t, err));
-        }
+        SL_TRY(cell_stages(r, c, err));
     return SL_OK;
 }
 
@@ -204,4 +234,5 @@ void sl_run_release(sl_run *r)
     sl_free(r->ctx, r->lm);
     sl_free(r->ctx, r->ground);
     sl_free(r->ctx, r->trained);
+    sl_free(r->ctx, r->agreement);
 }

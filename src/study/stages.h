@@ -10,7 +10,7 @@ typedef struct sl_ground {
     const sl_plan_set *set;
     char name[64];           /* of the text or world really used: the key in the result files */
     bool used;               /* an arm is on it */
-    sl_artifact train, heldout; /* activations of the text */
+    sl_artifact train, heldout; /* activations of the text; with folds both are of the held-out text, train in random order */
     sl_world *world;
     sl_artifact task;        /* transformer of a task */
     sl_lm *task_lm;
@@ -21,7 +21,8 @@ typedef struct sl_ground {
 typedef struct sl_trained {
     const sl_arm *arm;
     int i_arm, i_set;
-    int64_t seed;
+    int64_t replicate;       /* of the arm on the data set: fold * seeds + seed */
+    int64_t seed, fold;
     sl_artifact sae, eval;
     sl_status failed;        /* SL_OK, or why this arm and seed has no result; the others go on */
     char failure[512];
@@ -36,9 +37,12 @@ typedef struct sl_run {
     bool has_corpus;
     sl_artifact *lm;         /* [plan->lm.seeds] */
     sl_ground *ground;       /* [plan->n_sets] */
-    sl_trained *trained;     /* [n_trained], by data set, arm, seed */
+    sl_trained *trained;     /* [n_trained], by data set, arm, replicate */
     int n_trained;
+    sl_artifact *agreement;  /* [plan->n_cells] between the replicates of a cell; key "" where there are fewer than two */
 } sl_run;
+/* The first replicate of a cell, and how many there are. */
+sl_trained *sl_run_replicates(const sl_run *r, int arm, int set, int64_t *n);
 
 /* Runs all stages in order; a failed SAE is recorded, a failed language model ends the run. */
 sl_status sl_run_stages(sl_run *r, sl_err *err) SL_USE_RESULT;
@@ -52,6 +56,8 @@ typedef struct sl_job { sl_run *r; sl_ground *g; sl_trained *t; int64_t seed; bo
 sl_status sl_run_corpus(sl_run *r, sl_err *err) SL_USE_RESULT;
 /* Documents of the training part, or of the held-out part, that no language-model window crossed into. */
 void sl_run_documents(const sl_corpus *c, bool heldout, int64_t *first, int64_t *end);
+/* Documents of a fold of the held-out part. */
+void sl_run_fold(const sl_run *r, int64_t fold, int64_t *first, int64_t *end);
 sl_status sl_run_load_lm(sl_run *r, sl_lm **lm, sl_err *err) SL_USE_RESULT;
 /* DIR/NAME; takes result, NULL of which is SL_MEM. */
 sl_status sl_run_save(sl_ctx *ctx, const char *dir, const char *name, json_t *result, sl_err *err) SL_USE_RESULT;
@@ -67,13 +73,19 @@ void sl_ground_release(sl_ground *g);
 /* Keys of what its rows of training and of evaluation depend on. */
 const char *sl_ground_key(const sl_ground *g, bool heldout);
 enum { SL_ROWS_TRAIN, SL_ROWS_TEST, SL_ROWS_OOD };
-/* A source of its rows. Those of training begin elsewhere for every seed, so that a seed is an order of the data too. */
-sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, int64_t seed, sl_act_source **out, sl_err *err) SL_USE_RESULT;
+/* A source of its rows for a replicate. Those of training begin elsewhere for every seed, so that a seed is an order of the data too. */
+sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, const sl_trained *t, sl_act_source **out, sl_err *err) SL_USE_RESULT;
+/* Rows of a source of documents in memory: those of documents [first, end), or (outside) the others. Takes `of`, on failure too. SL_DATA: none. */
+sl_status sl_rows_of_documents(sl_ctx *ctx, sl_act_source *of, int64_t first, int64_t end, bool outside, sl_act_source **out, sl_err *err) SL_USE_RESULT;
 int64_t sl_ground_eval_rows(const sl_run *r, const sl_ground *g);
 
-/* ---- fits.c, judge.c ---- */
+/* ---- fits.c, judge.c, agreement.c ---- */
 
 sl_status sl_fit_stage(sl_run *r, sl_trained *t, sl_err *err) SL_USE_RESULT;
 sl_status sl_judge_stage(sl_run *r, sl_trained *t, sl_err *err) SL_USE_RESULT;
+/* {metric: {value, n, floor, interval, control} or {value: null, reason}} */
+json_t *sl_judge_json(const sl_metrics *m);
+/* Agreement between the replicates of a cell (science.md B8); nothing where fewer than two are there. */
+sl_status sl_agreement_stage(sl_run *r, int cell, sl_artifact *out, sl_err *err) SL_USE_RESULT;
 
 #endif
