@@ -64,10 +64,9 @@ void sl_stability_report_release(sl_ctx *ctx, sl_stability_report *r);
 
 typedef struct sl_stability_codes { /* borrowed; all of n_rows x n_cols, values > 0 */
     sl_sparse clean, target, perturbed; /* z, z*, z' */
-    const uint8_t *valid;   /* [n_rows] rows that count; NULL: all */
-    const int32_t *doc;     /* [n_rows] clusters of the intervals; NULL: SL_EVAL_BLOCKS blocks of rows */
-    const int32_t *type;    /* [n_rows] classes of sci_sem, -1: none; NULL: no sci_sem unless `classes` is there */
-    sl_sparse classes;      /* [n_rows, n] or row_ptr NULL: classes of which a row may have several (true features) */
+    const uint8_t *valid;   /* [n_rows] 1: the row counts; NULL: all do */
+    const int32_t *doc, *pos; /* [n_rows] clusters of the intervals, as in sl_eval_data; NULL: SL_EVAL_BLOCKS blocks of rows */
+    sl_sparse classes;      /* [n_rows, n] or row_ptr NULL: what a row is of, for sci_sem: its token, or the true features that are on */
     int64_t draws;
     uint64_t seed;
 } sl_stability_codes;
@@ -84,7 +83,8 @@ typedef struct sl_linear_encoder {
     double *W, *b, *theta;  /* [d_sae, d_in], [d_sae], [d_sae] (0 where k > 0) */
     double *norm;           /* [d_sae] |w_j| */
 } sl_linear_encoder;
-/* SL_UNAVAILABLE: the encoder is not linear (matching_pursuit, rows normalised one by one). */
+/* SL_UNAVAILABLE: the encoder is not linear (matching_pursuit, rows normalised one by one), or not one of those known here. Release it also
+ * after a failure. */
 sl_status sl_linear_encoder_of(const sl_sae *s, sl_linear_encoder *out, sl_err *err) SL_USE_RESULT;
 void sl_linear_encoder_release(sl_ctx *ctx, sl_linear_encoder *e);
 /* a [d_sae] of x [d_in]; support [d_sae] gets 1 where active (NULL: not wanted; ties: the lower index), returns how many are. */

@@ -71,6 +71,10 @@ typedef struct sl_boot_opts { int64_t draws; double level; uint64_t seed; } sl_b
 /* One seed: documents are resampled with replacement. num, den [n_docs], n_docs >= 2, sum of den not 0; resamples whose denominator is 0 are
  * drawn again. */
 sl_status sl_boot_docs(sl_ctx *ctx, const double *num, const double *den, int64_t n_docs, const sl_boot_opts *o, sl_boot *out, sl_err *err) SL_USE_RESULT;
+/* Any statistic of documents in place of a ratio, by the same resamples. of(user, pick, n): its value for documents pick [n], of which some may come
+ * more than once; NaN: it has none, then they are drawn again. SL_DATA: fewer than 2 documents, or no value of all of them. */
+typedef double (*sl_boot_fn)(void *user, const int32_t *pick, int64_t n);
+sl_status sl_boot_of(sl_ctx *ctx, sl_boot_fn of, void *user, int64_t n_docs, const sl_boot_opts *o, sl_boot *out, sl_err *err) SL_USE_RESULT;
 /* Several seeds: seeds are resampled, then within each the documents; the value is the mean over seeds of each one's pooled metric. Seed s owns
  * documents first[s] .. first[s+1]-1 of num and den; n_seeds >= 2. Percentile bootstrap over few seeds is too narrow (science.md F2): for
  * claims the t interval over seeds decides. */

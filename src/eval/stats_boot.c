@@ -86,23 +86,30 @@ static void moments(const double *v, int64_t n, double *sd, double *skew)
     *skew = m2 > 0 ? m3 / (m2 * sqrt(m2)) : 0;
 }
 
-/* Efron 1987, eq. 6.6: acceleration from the values without each document in turn; 0 when one has no value. */
-static double acceleration(const pool *p)
+/* Efron 1987, eq. 6.6: acceleration from the values without each document in turn, v [n]; 0 when one has no value. */
+static double acceleration(const double *v, int64_t n)
 {
-    double num = 0, den = 0, mean = 0, m2 = 0, m3 = 0;
-    for (int64_t i = 0; i < p->n; i++) {
-        num += p->num[i];
-        den += p->den[i];
-    }
-    for (int64_t i = 0; i < p->n; i++)
-        mean += (num - p->num[i]) / (den - p->den[i]) / (double)p->n;
-    for (int64_t i = 0; i < p->n; i++) {
-        double e = mean - (num - p->num[i]) / (den - p->den[i]);
+    double mean = 0, m2 = 0, m3 = 0;
+    for (int64_t i = 0; i < n; i++)
+        mean += v[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double e = mean - v[i];
         m2 += e * e;
         m3 += e * e * e;
     }
     double a = m3 / (6 * m2 * sqrt(m2));
     return isfinite(a) ? a : 0;
+}
+
+static void pooled_without(const pool *p, double *v)
+{
+    double num = 0, den = 0;
+    for (int64_t i = 0; i < p->n; i++) {
+        num += p->num[i];
+        den += p->den[i];
+    }
+    for (int64_t i = 0; i < p->n; i++)
+        v[i] = (num - p->num[i]) / (den - p->den[i]);
 }
 
 /* Efron 1987, section 2: level p of the resamples, moved by the bias z0 and the acceleration a. */
@@ -112,8 +119,8 @@ static double bca_level(double z0, double a, double p)
     return sl_z_cdf(z0 + z / (1 - a * z));
 }
 
-/* one: the documents of a single seed, which may be given a BCa interval; NULL: percentile */
-static void interval(double *v, const sl_boot_opts *o, const pool *one, sl_boot *out)
+/* without [n_docs]: the values without each document of a single seed, which may be given a BCa interval; NULL: percentile */
+static void interval(double *v, const sl_boot_opts *o, const double *without, sl_boot *out)
 {
     double lo = (1 - o->level) / 2, hi = 1 - lo, below = 0;
     qsort(v, (size_t)o->draws, sizeof *v, rising);
@@ -121,9 +128,9 @@ static void interval(double *v, const sl_boot_opts *o, const pool *one, sl_boot 
     for (int64_t i = 0; i < o->draws; i++)
         below += v[i] < out->value ? 1 : v[i] == out->value ? .5 : 0;
     below /= (double)o->draws;
-    out->bca = one && fabs(out->skew) > .5 && below > 0 && below < 1;
+    out->bca = without && fabs(out->skew) > .5 && below > 0 && below < 1;
     if (out->bca) {
-        double z0 = sl_z_quantile(below), a = acceleration(one);
+        double z0 = sl_z_quantile(below), a = acceleration(without, out->n_docs);
         lo = bca_level(z0, a, lo);
         hi = bca_level(z0, a, hi);
     }
@@ -144,7 +151,7 @@ sl_status sl_boot_docs(sl_ctx *ctx, const double *num, const double *den, int64_
     pool p = { num, den, n_docs };
     SL_TRY(check_options(o, err));
     SL_TRY(check_pool(&p, err));
-    double *v = sl_alloc(ctx, (size_t)o->draws * sizeof *v);
+    double *v = sl_alloc(ctx, (size_t)(o->draws + n_docs) * sizeof *v), *without = v + o->draws;
     if (!v)
         return sl_fail(err, SL_MEM, "bootstrap", NULL, "no memory for %lld resamples", (long long)o->draws);
     sl_status st = SL_OK;
@@ -156,8 +163,60 @@ sl_status sl_boot_docs(sl_ctx *ctx, const double *num, const double *den, int64_
     }
     if (st == SL_OK) {
         *out = (sl_boot){ .value = pooled(&p), .n_seeds = 1, .n_docs = n_docs };
-        interval(v, o, &p, out);
+        pooled_without(&p, without);
+        interval(v, o, without, out);
     }
+    sl_free(ctx, v);
+    return st;
+}
+
+/* The value of n documents drawn with replacement; NaN when no resample has one. */
+static double resampled_of(sl_boot_fn of, void *user, int32_t *pick, int64_t n, sl_rng *r)
+{
+    for (int t = 0; t < TRIES; t++) {
+        for (int64_t k = 0; k < n; k++)
+            pick[k] = (int32_t)sl_rng_below(r, (uint64_t)n);
+        double v = of(user, pick, n);
+        if (!isnan(v))
+            return v;
+    }
+    return NAN;
+}
+
+/* Of all documents, and without each in turn. */
+static double whole(sl_boot_fn of, void *user, int32_t *pick, int64_t n, double *without)
+{
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t k = 0; k < n - 1; k++)
+            pick[k] = (int32_t)(k < i ? k : k + 1);
+        without[i] = of(user, pick, n - 1);
+    }
+    for (int64_t k = 0; k < n; k++)
+        pick[k] = (int32_t)k;
+    return of(user, pick, n);
+}
+
+sl_status sl_boot_of(sl_ctx *ctx, sl_boot_fn of, void *user, int64_t n_docs, const sl_boot_opts *o, sl_boot *out, sl_err *err)
+{
+    SL_TRY(check_options(o, err));
+    if (n_docs < 2 || n_docs > INT32_MAX)
+        return sl_fail(err, SL_DATA, "documents", "2 to 2^31 - 1", "there %s %lld", n_docs == 1 ? "is" : "are", (long long)n_docs);
+    double *v = sl_alloc(ctx, (size_t)(o->draws + n_docs) * sizeof *v), *without = v + o->draws;
+    int32_t *pick = sl_alloc(ctx, (size_t)n_docs * sizeof *pick);
+    sl_status st = v && pick ? SL_OK : sl_fail(err, SL_MEM, "bootstrap", NULL, "no memory for %lld resamples", (long long)o->draws);
+    if (st == SL_OK) {
+        *out = (sl_boot){ .value = whole(of, user, pick, n_docs, without), .n_seeds = 1, .n_docs = n_docs };
+        st = isfinite(out->value) ? SL_OK : sl_fail(err, SL_DATA, "documents", "a value of all of them", "there is none");
+    }
+    for (int64_t i = 0; st == SL_OK && i < o->draws; i++) {
+        sl_rng r = sl_rng_at(o->seed, SL_RNG_BOOT, 1, (uint64_t)i);
+        v[i] = resampled_of(of, user, pick, n_docs, &r);
+        if (isnan(v[i]))
+            st = no_values(err);
+    }
+    if (st == SL_OK)
+        interval(v, o, without, out);
+    sl_free(ctx, pick);
     sl_free(ctx, v);
     return st;
 }
