@@ -49,10 +49,11 @@ static sl_status seek(sl_act_source *s, int64_t row, sl_err *err)
 static void close_pair(sl_act_source *s)
 {
     pair *p = s->impl;
+    sl_ctx *ctx = p->ctx;
     sl_act_source_free(p->x);
     sl_act_source_free(p->y);
-    sl_free(p->ctx, p);
-    sl_free(p->ctx, s);
+    sl_free(ctx, p);
+    sl_free(ctx, s);
 }
 
 static sl_act_info info_of(const sl_act_source *x, const sl_act_source *y)

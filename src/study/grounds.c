@@ -119,9 +119,10 @@ static sl_status seek(sl_act_source *s, int64_t row, sl_err *err)
 static void close_shifted(sl_act_source *s)
 {
     shifted *k = s->impl;
+    sl_ctx *ctx = k->ctx;
     sl_act_source_free(k->of);
-    sl_free(k->ctx, k);
-    sl_free(k->ctx, s);
+    sl_free(ctx, k);
+    sl_free(ctx, s);
 }
 
 /* Takes `of`, on failure too. */
