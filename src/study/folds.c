@@ -35,14 +35,15 @@ static sl_status seek(sl_act_source *s, int64_t row, sl_err *err)
 static void close_kept(sl_act_source *s)
 {
     kept *k = s->impl;
+    sl_ctx *ctx = k->ctx;
     sl_act_source_free(k->of);
-    sl_free(k->ctx, k->x);
-    sl_free(k->ctx, k->row);
-    sl_free(k->ctx, k->token);
-    sl_free(k->ctx, k->doc);
-    sl_free(k->ctx, k->pos);
-    sl_free(k->ctx, k);
-    sl_free(k->ctx, s);
+    sl_free(ctx, k->x);
+    sl_free(ctx, k->row);
+    sl_free(ctx, k->token);
+    sl_free(ctx, k->doc);
+    sl_free(ctx, k->pos);
+    sl_free(ctx, k);
+    sl_free(ctx, s);
 }
 
 static void take(kept *k, const sl_act_batch *b, int64_t i)
