@@ -75,7 +75,7 @@ sl_status sl_composition_dot(sl_ctx *ctx, const sl_composition_pictures *p, void
  *   name: comp_f1_units, comp_f1_pairs, comp_f1_posthoc (and _withheld); floor of pairs: as many at random
  *   comp_gap, f1_h_gap, mcc_code_gap, fvu_ood_ratio                          held-out combinations
  * SL_SHAPE: sizes that contradict one another; SL_DATA: no rows; SL_NUMERIC: names the first value that is not finite; SL_ARG: an option out of
- * range; SL_MEM; SL_CANCELLED. */
+ * range; SL_UNAVAILABLE: it predicts a target, or its rows are normalised one by one; SL_MEM; SL_CANCELLED. */
 sl_status sl_eval_composition(sl_ctx *ctx, sl_sae *s, const sl_composition_input *in, const sl_composition_opts *o, sl_metrics *out,
                               sl_composition_pictures *pictures, sl_err *err) SL_USE_RESULT;
 
