@@ -12,7 +12,7 @@
 
 #include "tape/tape.h"
 
-enum { SL_NODE_IN = 4, SL_NODE_KEPT = 2 };
+enum { SL_NODE_IN = 5, SL_NODE_KEPT = 2 };
 
 /* Arguments of an operator that are not variables; each operator says which it reads. */
 typedef struct sl_args {
@@ -161,6 +161,8 @@ extern const sl_op sl_op_stop_grad, sl_op_freeze, sl_op_replace;                
 extern const sl_op sl_op_encode_batch, sl_op_code_slice, sl_op_code_add;         /* op_codes.c */
 extern const sl_op sl_op_encode_topk, sl_op_encode_topk_among, sl_op_sparse_decode; /* op_sparse.c */
 extern const sl_op sl_op_jumprelu, sl_op_l0_step, sl_op_hinge, sl_op_gate, sl_op_penalty; /* op_latents.c */
+extern const sl_op sl_op_attend, sl_op_mix, sl_op_pairs_entropy, sl_op_code_rows;          /* op_compose.c */
+extern const sl_op sl_op_scale_by, sl_op_softplus, sl_op_decorrelate;                      /* op_compose_more.c */
 extern const sl_op sl_op_encode_at, sl_op_code_of, sl_op_code_minus, sl_op_code_keep, sl_op_row_weights, sl_op_col_weights, sl_op_stability; /* op_stability.c */
 
 #endif

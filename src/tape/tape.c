@@ -283,6 +283,18 @@ static sl_var new_input(sl_tape *t, const sl_tensor *x, bool needs_grad, sl_para
 sl_var sl_const(sl_tape *t, const sl_tensor *x) { return new_input(t, x, false, NULL); }
 sl_var sl_leaf(sl_tape *t, const sl_tensor *x) { return new_input(t, x, true, NULL); }
 
+sl_code sl_const_code(sl_tape *t, const sl_csr *z)
+{
+    sl_tensor val = sl_tensor_of(t->dtype, z->val, 1, z->capacity);
+    sl_code code = { new_input(t, &val, false, NULL) };
+    sl_csr *own = code.v.id ? sl_tape_bytes(t, sizeof *own) : NULL;
+    if (!own)
+        return (sl_code){ { 0 } };
+    *own = *z;
+    sl_node_at(t, code.v.id)->csr = own;
+    return code;
+}
+
 /* Slot of p in the table of this step: either p's or a free one. */
 static uint32_t seen_slot(const sl_tape *t, const sl_param *p)
 {

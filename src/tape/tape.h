@@ -165,6 +165,24 @@ sl_code sl_code_slice(sl_tape *t, sl_code z, int64_t from, int64_t to);         
 sl_code sl_code_add(sl_tape *t, sl_code a, sl_code b);
 sl_var sl_sparse_decode(sl_tape *t, sl_code z, sl_var W_dec, sl_var b_dec /* [d_in] or {0} */);
 
+/* Tokens: the active features of each row, at most SL_TOKENS_MAX (sl_tokens in kern/kern.h says what each is). Tables have a row a feature of z, or,
+ * by_token, a row an entry of its capacity. Lists of attention: a token itself and the keep - 1 others of largest product; keep 0: all. */
+typedef struct sl_pairs { sl_var v; } sl_pairs; /* P [capacity, n_head, keep], 0 where a list is shorter */
+sl_pairs sl_attend(sl_tape *t, sl_code z, sl_var QK /* [.., 2 d_c]; {0}: every P of a list is the same */, int n_head, int64_t keep, bool by_token);
+const sl_tensor *sl_pairs_at(const sl_tape *t, sl_pairs P); /* U8 of P's shape: places in the row; NULL when P failed */
+typedef struct sl_mix {
+    sl_var V, gate, w;          /* [.., d_c] (product: [.., 2 d_c]); gate [.., 1] and w [d_c, 1], both or neither */
+    double unit;                /* a token's value is its row of V times unit z; by_token: its row */
+    bool subtract, product, shuffle, each, by_token;
+} sl_mix;
+sl_var sl_mix_tokens(sl_tape *t, sl_pairs P, sl_code z, sl_mix m);  /* sum_i g_i O_i [rows, d_c]; each: g_i O_i [capacity, d_c] */
+sl_var sl_pairs_entropy(sl_tape *t, sl_pairs P);                    /* mean over tokens and heads, nats -> scalar */
+sl_code sl_code_rows(sl_tape *t, sl_code z);                        /* each entry as a row of its own: [capacity] rows */
+sl_code sl_const_code(sl_tape *t, const sl_csr *z);                 /* borrowed until reset; no gradient; values of the tape's dtype */
+sl_var sl_scale_by(sl_tape *t, sl_var x, sl_var s /* [1] */);
+sl_var sl_softplus(sl_tape *t, sl_var x);
+sl_var sl_decorrelate(sl_tape *t, sl_var x /* [B, D] */);           /* mean squared correlation of two columns -> scalar */
+
 /* Dense latents: pre-activations a, codes z [.., F]; theta, gain, shift, w [F]. Straight-through gradients of window eps > 0 and what a
  * gradient check makes of them: op_latents.c. */
 sl_var sl_jumprelu(sl_tape *t, sl_var a, sl_var theta, double eps);             /* a 1[a > theta], positive values only */

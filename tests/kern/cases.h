@@ -29,7 +29,7 @@ typedef struct kcase {
     /* |f32 layer - ref f64| <= atol + rtol |ref f64|; both 0: the layer gives the bits of ref f32 */
     double atol, rtol;
 } kcase;
-extern const kcase kcases_dense[], kcases_lm[], kcases_sparse[], kcases_latents[]; /* end with a NULL name */
+extern const kcase kcases_dense[], kcases_lm[], kcases_sparse[], kcases_latents[], kcases_compose[]; /* end with a NULL name */
 
 #define KCASE(slot_, run_, atol_, rtol_) { #slot_, offsetof(sl_kern, slot_), run_, atol_, rtol_ }
 

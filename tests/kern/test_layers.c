@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const kcase *const families[] = { kcases_dense, kcases_lm, kcases_sparse, kcases_latents };
+static const kcase *const families[] = { kcases_dense, kcases_lm, kcases_sparse, kcases_latents, kcases_compose };
 enum { N_FAMILY = sizeof families / sizeof *families };
 
 static const int team[] = { 1, 2, 4 };
