@@ -243,7 +243,7 @@ static void arms_table(const cli *c, json_t *info, bool world)
 {
     enum { ARMS = 16, COLS = 7 };
     static const char *const text[COLS] = { "", "l0", "fvu", "dead", "ce_loss_score", "ce_delta", "latent_entropy" };
-    static const char *const truth[COLS] = { "", "l0", "fvu", "dead", "mcc_dec_abs", "f1_h", "absorb" };
+    static const char *const truth[COLS] = { "", "l0", "fvu", "dead", "mcc_dec_abs", "f1_h", "f1_sel" };
     const char *cells[(ARMS + 1) * COLS];
     char arms[ARMS][64], v[ARMS][COLS][64];
     int n = arms_of(info, arms, ARMS);

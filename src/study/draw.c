@@ -1,32 +1,14 @@
 /* The plots of a run, from its own files only: a changed plot retrains nothing. */
-#include "study/results.h"
-
-#include <saelab/report.h>
+#include "study/draw.h"
 
 #include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SERIES = 16, MAX_SETS = 12, RATE_BINS = 24 /* of a quarter decade, from 1e-6 to 1 */ };
+enum { RATE_BINS = 24 /* of a quarter decade, from 1e-6 to 1 */ };
 
-typedef struct drawing {
-    sl_ctx *ctx;
-    sl_arena *arena;
-    const char *dir;
-    char plots[SL_PATH];
-    json_t *all;                       /* all_results.json */
-    bool no_gnuplot;
-    char set[MAX_SETS][64];            /* data sets, the text first */
-    int n_sets;
-    const char *now;                   /* the one that is drawn */
-    char tag[72];                      /* ends the names of its plots: "", or "_WORLD" */
-    char arm[MAX_SERIES][48];          /* arms on it */
-    int n_arms;
-} drawing;
-
-/* Is `name` one of the current data set's lists, <set>_<seed>_<tail>? */
-static bool is_list(const drawing *d, const char *name, const char *tail)
+bool sl_draw_is_list(const sl_drawing *d, const char *name, const char *tail)
 {
     size_t n = strlen(d->now);
     if (strncmp(name, d->now, n) != 0 || name[n] != '_')
@@ -36,10 +18,9 @@ static bool is_list(const drawing *d, const char *name, const char *tail)
     return digits > 0 && strcmp(s + digits, tail) == 0;
 }
 
-static double *numbers(drawing *d, int64_t n) { return sl_arena_alloc(d->arena, (size_t)(n + 1) * sizeof(double)); }
+double *sl_draw_numbers(sl_drawing *d, int64_t n) { return sl_arena_alloc(d->arena, (size_t)(n + 1) * sizeof(double)); }
 
-/* gnuplot missing is not a failure of the run: data and scripts are there, and the reader is told once. */
-static sl_status write_plot(drawing *d, const sl_plot *p, sl_err *err)
+sl_status sl_draw_write(sl_drawing *d, const sl_plot *p, sl_err *err)
 {
     sl_err own = { 0 };
     sl_plot q = *p;
@@ -63,7 +44,7 @@ static sl_status write_plot(drawing *d, const sl_plot *p, sl_err *err)
 /* Points of one arm in the lists whose name ends in `tail`: x_key against y_key, averaged over seeds with their range. */
 typedef struct curve { double *x, *y, *lo, *hi; int64_t n; } curve;
 
-static sl_status read_curve(drawing *d, const char *tail, const char *arm, const char *x_key, const char *y_key, curve *out, sl_err *err)
+static sl_status read_curve(sl_drawing *d, const char *tail, const char *arm, const char *x_key, const char *y_key, curve *out, sl_err *err)
 {
     int64_t cap = 0, *count;
     const char *name;
@@ -72,16 +53,16 @@ static sl_status read_curve(drawing *d, const char *tail, const char *arm, const
     *out = (curve){ 0 };
     json_object_foreach(d->all, name, list)
         cap += (int64_t)json_array_size(list);
-    out->x = numbers(d, cap);
-    out->y = numbers(d, cap);
-    out->lo = numbers(d, cap);
-    out->hi = numbers(d, cap);
+    out->x = sl_draw_numbers(d, cap);
+    out->y = sl_draw_numbers(d, cap);
+    out->lo = sl_draw_numbers(d, cap);
+    out->hi = sl_draw_numbers(d, cap);
     count = sl_arena_alloc(d->arena, (size_t)(cap + 1) * sizeof *count);
     if (!out->x || !out->y || !out->lo || !out->hi || !count)
         return sl_fail(err, SL_MEM, "plots", NULL, "no memory for %lld points", (long long)cap);
     json_object_foreach(d->all, name, list) {
         int64_t i = 0;
-        if (!is_list(d, name, tail))
+        if (!sl_draw_is_list(d, name, tail))
             continue;
         json_array_foreach(list, k, p) {
             const char *a = json_string_value(json_object_get(p, "arm"));
@@ -108,39 +89,39 @@ static sl_status read_curve(drawing *d, const char *tail, const char *arm, const
 }
 
 /* Names of the data sets: what stands before _0_final_info. */
-static void find_sets(drawing *d)
+static void find_sets(sl_drawing *d)
 {
     static const char TAIL[] = "_0_final_info";
     const char *name;
     json_t *list;
     json_object_foreach(d->all, name, list) {
         size_t n = strlen(name);
-        if (n > sizeof TAIL - 1 && strcmp(name + n - (sizeof TAIL - 1), TAIL) == 0 && d->n_sets < MAX_SETS)
+        if (n > sizeof TAIL - 1 && strcmp(name + n - (sizeof TAIL - 1), TAIL) == 0 && d->n_sets < SL_DRAW_SETS)
             snprintf(d->set[d->n_sets++], sizeof d->set[0], "%.*s", (int)(n - (sizeof TAIL - 1)), name);
     }
 }
 
-static void find_arms(drawing *d)
+static void find_arms(sl_drawing *d)
 {
     const char *name;
     json_t *list, *p;
     size_t k;
     d->n_arms = 0;
     json_object_foreach(d->all, name, list) {
-        if (!is_list(d, name, "_final_info"))
+        if (!sl_draw_is_list(d, name, "_final_info"))
             continue;
         json_array_foreach(list, k, p) {
             const char *a = json_string_value(json_object_get(p, "arm"));
             int i = 0;
             while (a && i < d->n_arms && strcmp(d->arm[i], a) != 0)
                 i++;
-            if (a && i == d->n_arms && d->n_arms < MAX_SERIES)
+            if (a && i == d->n_arms && d->n_arms < SL_DRAW_ARMS)
                 snprintf(d->arm[d->n_arms++], sizeof d->arm[0], "%s", a);
         }
     }
 }
 
-static sl_status draw_lm(drawing *d, sl_err *err)
+static sl_status draw_lm(sl_drawing *d, sl_err *err)
 {
     curve train, val;
     SL_TRY(read_curve(d, "_train_info", "lm", "iter", "loss", &train, err));
@@ -148,12 +129,12 @@ static sl_status draw_lm(drawing *d, sl_err *err)
     sl_series s[] = { { .name = "train", .x = train.x, .y = train.y, .n = train.n }, { .name = "validation", .x = val.x, .y = val.y, .n = val.n } };
     sl_plot p = { .name = "lm_loss", .title = "Language model: loss", .x_label = "iteration", .y_label = "cross-entropy (nats per token)",
                   .caption = "Estimated on random windows of each split.", .kind = SL_PLOT_LINES, .series = s, .n_series = 2 };
-    return write_plot(d, &p, err);
+    return sl_draw_write(d, &p, err);
 }
 
-static sl_status draw_sae_curve(drawing *d, const char *key, const char *plot, const char *title, const char *label, bool log_y, sl_err *err)
+static sl_status draw_sae_curve(sl_drawing *d, const char *key, const char *plot, const char *title, const char *label, bool log_y, sl_err *err)
 {
-    sl_series s[MAX_SERIES];
+    sl_series s[SL_DRAW_ARMS];
     for (int i = 0; i < d->n_arms; i++) {
         curve c;
         SL_TRY(read_curve(d, "_train_info", d->arm[i], "step", key, &c, err));
@@ -161,7 +142,7 @@ static sl_status draw_sae_curve(drawing *d, const char *key, const char *plot, c
     }
     sl_plot p = { .name = plot, .title = title, .x_label = "training step", .y_label = label, .caption = "Line: mean of the seeds; band: their range.",
                   .kind = SL_PLOT_LINES, .log_y = log_y, .series = s, .n_series = d->n_arms };
-    return write_plot(d, &p, err);
+    return sl_draw_write(d, &p, err);
 }
 
 /* ---- histograms over the SAEs of an arm: sae-ARM-seedN/FILE ---- */
@@ -169,7 +150,7 @@ static sl_status draw_sae_curve(drawing *d, const char *key, const char *plot, c
 typedef struct bins { double *x, *y; double dead, n; } bins;
 
 /* A latent that never fired counts as dead. */
-static sl_status add_rates(drawing *d, const char *path, const char *key, bins *h, sl_err *err)
+static sl_status add_rates(sl_drawing *d, const char *path, const char *key, bins *h, sl_err *err)
 {
     sl_tensor t;
     (void)key;
@@ -187,7 +168,7 @@ static sl_status add_rates(drawing *d, const char *path, const char *key, bins *
     return SL_OK;
 }
 
-static sl_status add_counts(drawing *d, const char *path, const char *key, bins *h, sl_err *err)
+static sl_status add_counts(sl_drawing *d, const char *path, const char *key, bins *h, sl_err *err)
 {
     json_t *j = NULL, *v;
     size_t i;
@@ -202,7 +183,7 @@ static sl_status add_counts(drawing *d, const char *path, const char *key, bins 
 
 typedef struct histogram {
     const char *file, *key;
-    sl_status (*add)(drawing *d, const char *path, const char *key, bins *h, sl_err *err);
+    sl_status (*add)(sl_drawing *d, const char *path, const char *key, bins *h, sl_err *err);
     int n_bins;
     double (*left)(int b);
 } histogram;
@@ -211,9 +192,9 @@ static double rate_left(int b) { return pow(10, -6 + b / 4.0); }
 static double latent_left(int b) { return pow(2, SL_DIST_LATENT_MIN + b / 2.0); }
 static double input_left(int b) { return SL_DIST_INPUT_MIN + b * SL_DIST_INPUT_STEP; }
 
-static sl_status arm_bins(drawing *d, const char *arm, const histogram *h, bins *out, sl_err *err)
+static sl_status arm_bins(sl_drawing *d, const char *arm, const histogram *h, bins *out, sl_err *err)
 {
-    *out = (bins){ .x = numbers(d, SL_DIST_INPUT), .y = numbers(d, SL_DIST_INPUT) };
+    *out = (bins){ .x = sl_draw_numbers(d, SL_DIST_INPUT), .y = sl_draw_numbers(d, SL_DIST_INPUT) };
     DIR *folder = opendir(d->dir);
     if (!out->x || !out->y || !folder) {
         if (folder)
@@ -241,11 +222,11 @@ static sl_status arm_bins(drawing *d, const char *arm, const histogram *h, bins 
     return st;
 }
 
-static sl_status draw_rates(drawing *d, sl_err *err)
+static sl_status draw_rates(sl_drawing *d, sl_err *err)
 {
     static const histogram H = { "firing_rates.npy", NULL, add_rates, RATE_BINS, rate_left };
-    sl_series s[MAX_SERIES];
-    char name[MAX_SERIES][96];
+    sl_series s[SL_DRAW_ARMS];
+    char name[SL_DRAW_ARMS][96];
     for (int i = 0; i < d->n_arms; i++) {
         bins b;
         SL_TRY(arm_bins(d, d->arm[i], &H, &b, err));
@@ -255,14 +236,14 @@ static sl_status draw_rates(drawing *d, sl_err *err)
     sl_plot p = { .name = "firing_rates", .title = "How often latents fire", .x_label = "firing rate (share of held-out rows)",
                   .y_label = "share of latents", .caption = "Held-out rows, quarter-decade bins; all seeds together.", .kind = SL_PLOT_STEPS, .log_x = true,
                   .series = s, .n_series = d->n_arms };
-    return write_plot(d, &p, err);
+    return sl_draw_write(d, &p, err);
 }
 
-static sl_status draw_distributions(drawing *d, sl_err *err)
+static sl_status draw_distributions(sl_drawing *d, sl_err *err)
 {
     static const histogram LATENT = { "distributions.json", "latent", add_counts, SL_DIST_LATENT, latent_left };
     static const histogram INPUT = { "distributions.json", "input", add_counts, SL_DIST_INPUT, input_left };
-    sl_series s[MAX_SERIES];
+    sl_series s[SL_DRAW_ARMS];
     bins b;
     for (int i = 0; i < d->n_arms; i++) {
         SL_TRY(arm_bins(d, d->arm[i], &LATENT, &b, err));
@@ -271,7 +252,7 @@ static sl_status draw_distributions(drawing *d, sl_err *err)
     sl_plot p = { .name = "latent_activations", .title = "How strongly latents fire", .x_label = "activation of a firing latent (normalised units)",
                   .y_label = "share of firings", .caption = "Held-out rows, half-octave bins; all seeds together.", .kind = SL_PLOT_STEPS,
                   .log_x = true, .series = s, .n_series = d->n_arms };
-    SL_TRY(write_plot(d, &p, err));
+    SL_TRY(sl_draw_write(d, &p, err));
     if (*d->tag) /* of the text only */
         return SL_OK;
     SL_TRY(arm_bins(d, d->arm[0], &INPUT, &b, err)); /* the same rows for every arm */
@@ -279,11 +260,11 @@ static sl_status draw_distributions(drawing *d, sl_err *err)
     sl_plot q = { .name = "activation_distribution", .title = "Residual stream: distribution of activations", .x_label = "(x - mean) * scale",
                   .y_label = "share of values", .caption = "Held-out text, every dimension; the outermost bins hold what lies beyond.",
                   .kind = SL_PLOT_STEPS, .log_y = true, .series = &one, .n_series = 1 };
-    return write_plot(d, &q, err);
+    return sl_draw_write(d, &q, err);
 }
 
 /* Training curves and distributions of one data set. */
-static sl_status draw_set(drawing *d, sl_err *err)
+static sl_status draw_set(sl_drawing *d, sl_err *err)
 {
     find_arms(d);
     if (d->n_arms == 0)
@@ -291,10 +272,11 @@ static sl_status draw_set(drawing *d, sl_err *err)
     SL_TRY(draw_sae_curve(d, "fvu", "sae_fvu", "Sparse autoencoders: unexplained variance", "FVU (training batches)", true, err));
     SL_TRY(draw_sae_curve(d, "l0", "sae_l0", "Sparse autoencoders: active latents", "L0 (latents per row)", true, err));
     SL_TRY(draw_rates(d, err));
-    return draw_distributions(d, err);
+    SL_TRY(draw_distributions(d, err));
+    return sl_draw_arms(d, err);
 }
 
-static sl_status draw_all(drawing *d, sl_err *err)
+static sl_status draw_all(sl_drawing *d, sl_err *err)
 {
     SL_TRY(sl_dir_make(d->plots, err));
     find_sets(d);
@@ -308,16 +290,36 @@ static sl_status draw_all(drawing *d, sl_err *err)
     return sl_report_run(d->ctx, d->dir, err);
 }
 
+/* The lines of results.jsonl that can be read. */
+static json_t *read_records(sl_ctx *ctx, const char *dir)
+{
+    char path[SL_PATH + 32], *text = NULL, *save = NULL;
+    size_t n;
+    json_t *all = json_array();
+    snprintf(path, sizeof path, "%.1000s/results.jsonl", dir);
+    if (sl_file_read(ctx, path, &text, &n, NULL) != SL_OK)
+        return all;
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        json_t *r = json_loads(line, 0, NULL);
+        if (r)
+            json_array_append_new(all, r);
+    }
+    sl_free(ctx, text);
+    return all;
+}
+
 sl_status sl_draw_run(sl_ctx *ctx, const char *dir, sl_err *err)
 {
-    drawing d = { .ctx = ctx, .dir = dir };
+    sl_drawing d = { .ctx = ctx, .dir = dir };
     char path[SL_PATH + 32];
     snprintf(d.plots, sizeof d.plots, "%.1000s/plots", dir);
     snprintf(path, sizeof path, "%s/all_results.json", dir);
     SL_TRY(sl_json_load_file(ctx, path, &d.all, err));
+    d.records = read_records(ctx, dir);
     d.arena = sl_arena_new(ctx, 1 << 16);
     sl_status st = d.arena ? draw_all(&d, err) : sl_fail(err, SL_MEM, dir, NULL, "no memory for the plots");
     sl_arena_free(d.arena);
     json_decref(d.all);
+    json_decref(d.records);
     return st;
 }

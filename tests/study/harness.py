@@ -28,10 +28,10 @@ run_0:
 class Place:
     """A temporary folder with a study in it."""
 
-    def __init__(self, plan=PLAN):
+    def __init__(self, plan=PLAN, study="purification"):
         self.dir = tempfile.mkdtemp(prefix="saelab-study-")
         self.study = os.path.join(self.dir, "study")
-        shutil.copytree(os.path.join(ROOT, "studies", "purification"), self.study)
+        shutil.copytree(os.path.join(ROOT, "studies", study), self.study)
         if plan is not None:
             self.write("experiment.yaml", plan)
         self.env = dict(os.environ, SAELAB_CACHE=os.path.join(self.dir, "cache"), SAELAB_OFFLINE="1",

@@ -1,0 +1,35 @@
+/* What the pictures of a run are drawn from: its own files only, so that a changed plot retrains nothing. */
+#ifndef SL_STUDY_DRAW_H
+#define SL_STUDY_DRAW_H
+
+#include "study/results.h"
+
+#include <saelab/report.h>
+
+enum { SL_DRAW_ARMS = 16, SL_DRAW_SETS = 12 };
+
+typedef struct sl_drawing {
+    sl_ctx *ctx;
+    sl_arena *arena;
+    const char *dir;
+    char plots[SL_PATH];
+    json_t *all;                       /* all_results.json */
+    json_t *records;                   /* lines of results.jsonl */
+    bool no_gnuplot;
+    char set[SL_DRAW_SETS][64];            /* data sets, the text first */
+    int n_sets;
+    const char *now;                   /* the one that is drawn */
+    char tag[72];                      /* ends the names of its plots: "", or "_WORLD" */
+    char arm[SL_DRAW_ARMS][48];          /* arms on it */
+    int n_arms;
+} sl_drawing;
+
+/* Is `name` one of the current data set's lists, <set>_<seed>_<tail>? */
+bool sl_draw_is_list(const sl_drawing *d, const char *name, const char *tail);
+double *sl_draw_numbers(sl_drawing *d, int64_t n); /* of the arena; NULL without memory */
+/* gnuplot missing is not a failure of the run: data and scripts are there, and the reader is told once. */
+sl_status sl_draw_write(sl_drawing *d, const sl_plot *p, sl_err *err) SL_USE_RESULT;
+/* draw_arms.c: the arms of the current data set beside one another. */
+sl_status sl_draw_arms(sl_drawing *d, sl_err *err) SL_USE_RESULT;
+
+#endif

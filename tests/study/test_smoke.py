@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Every run of one shipped study, profile smoke, from its plan to its report: test_smoke.py STUDY"""
+import json
+import math
+import os
+import re
+import shutil
+import sys
+
+from harness import Place
+
+LM_KEYS = "final_train_loss best_val_loss total_train_time avg_inference_tokens_per_second".split()
+FILES = {"final_info.json", "all_results.npy", "all_results.json", "results.jsonl", "config.yaml", "log.txt", "plots", "report.html", "run.json", "lm-seed0"}
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        for v in value.values():
+            yield from numbers(v)
+    elif isinstance(value, list):
+        for v in value:
+            yield from numbers(v)
+    elif isinstance(value, float):
+        yield value
+
+
+def check_final_info(place, run, records):
+    info = place.json(run, "final_info.json")
+    assert all(math.isfinite(v) for v in numbers(info)), run
+    assert {r["dataset"] for r in records} <= set(info), (run, set(info))
+    text = info[next(iter(info))]
+    for key in LM_KEYS:
+        assert isinstance(text["means"][key + "_mean"], float), (run, key)
+    for record in records:
+        values = info[record["dataset"]]["final_info_dict"].get(record["arm"] + "_fvu")
+        assert record["status"] != "ok" or record["fvu"] in values, (run, record["arm"], record["dataset"])
+
+
+def check_records(place, run):
+    records = [json.loads(line) for line in open(place.path(run, "results.jsonl"))]
+    assert records, run
+    for r in records:
+        assert all(math.isfinite(v) for v in numbers(r)), (run, r["arm"])
+        assert r["status"] == "ok" or r["notes"], (run, r["arm"], r["status"])
+        nulls = [k for k, v in r.items() if v is None and k != "hook"]
+        missing = [k for k in nulls if not r["reasons"].get(k)]
+        assert not missing, (run, r["arm"], r["dataset"], missing)
+    return records
+
+
+def check_run(place, run):
+    names = set(os.listdir(place.path(run)))
+    assert FILES <= names, (run, FILES - names)
+    records = check_records(place, run)
+    check_final_info(place, run, records)
+    good = [r for r in records if r["status"] == "ok"]
+    assert len([n for n in names if n.startswith("sae-")]) == len(good), run
+    plots = os.listdir(place.path(run, "plots"))
+    stems = {p.rsplit(".", 1)[0] for p in plots}
+    assert {"lm_loss"} <= stems, run
+    if shutil.which("gnuplot"):
+        assert all(s + ".svg" in plots and s + ".png" in plots for s in stems), run
+    html = open(place.path(run, "report.html")).read()
+    for dataset in {r["dataset"] for r in good}:
+        assert dataset in html, (run, dataset)
+    return len(good), len(records) - len(good)
+
+
+def main(study):
+    place = Place(plan=None, study=study)
+    try:
+        for run in re.findall(r"(?m)^(run_\d+):", open(place.path("experiment.yaml")).read()):
+            place.experiment("--out_dir=" + run, "--profile=smoke")
+            good, failed = check_run(place, run)
+            print(f"ok {study} {run}: {good} models, {failed} failed", flush=True)
+    finally:
+        place.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
