@@ -88,7 +88,7 @@ bool sl_perturb_wanted(const sl_perturb_config *c);
 /* ---- training ---- */
 
 typedef struct sl_perturb_point {
-    int64_t step;               /* steps done */
+    double step;                /* steps done */
     double stability;           /* L_stab of the batch, mean over views; 0 where no row was valid */
     double change;              /* mean over valid rows of |z' - z*|^2 / (|z*|^2 + kappa): what the surrogate stands in for */
     double fss;                 /* 1 - sum |z' - z*| / sum (z' + z*) of the batch; NaN when nothing was active */

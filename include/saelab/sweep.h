@@ -3,7 +3,7 @@
 #ifndef SAELAB_SWEEP_H
 #define SAELAB_SWEEP_H
 
-#include <saelab/sae.h>
+#include <saelab/perturb.h>
 
 typedef struct sl_sweep_run {
     /* set by the caller */
@@ -11,7 +11,9 @@ typedef struct sl_sweep_run {
     sl_act_source *acts;                /* several runs may name the same one; it is then read once for all of them */
     const sl_sae_train_config *train;
     const char *dir;                    /* as sl_sae_train's; NULL: nothing is written */
+    const sl_perturb_config *perturb;   /* as sl_sae_train_perturbed's; NULL: none */
     /* filled */
+    sl_perturb_result perturbed;        /* where it is not NULL and wanted; curve: sl_free */
     sl_status status;                   /* SL_OK, or what stopped this one */
     sl_err err;                         /* why */
     sl_sae_result result;               /* seconds and wait_share are the whole pass's; curve: sl_free, also after a failure */

@@ -34,7 +34,7 @@ double sl_batchtopk_threshold(const sl_sae *s)
 sl_latents sl_batchtopk_encode(sl_tape *t, const sl_sae *s, sl_var x, int64_t k, const sl_sae_batch *b)
 {
     sl_var in = sl_sae_center(t, s, x), W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
-    if (b)
+    if (b && !(b->perturbed && s->state[0] >= 0))
         return (sl_latents){ .sparse = sl_encode_batch(t, in, W, c, b->n * sl_sae_k_now(b, k, s->d_sae)) };
     const sl_kern *kern = sl_tape_kern(t);
     sl_tensor theta = sl_tensor_of(kern->dtype, sl_tape_scratch(t, (size_t)s->d_sae * sl_dtype_size(kern->dtype)), 1, s->d_sae);

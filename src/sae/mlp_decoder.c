@@ -52,8 +52,7 @@ static void init(sl_sae *s, const sl_kern *k)
 static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b)
 {
     const sl_mlp_decoder_options *o = s->opts;
-    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
-    return (sl_latents){ .sparse = sl_encode_topk(t, sl_sae_center(t, s, x), W, c, sl_sae_k_now(b, o->k, s->d_sae)) };
+    return (sl_latents){ .sparse = sl_sae_encode_topk(t, s, x, o->k, b) };
 }
 
 static sl_var decode(sl_tape *t, const sl_sae *s, sl_var x, sl_latents z)

@@ -287,21 +287,20 @@ sl_status sl_sae_encode(sl_sae *s, const float *x, int64_t n, sl_codes *z, float
     return SL_OK;
 }
 
-/* Rows r .. r + n - 1 through the variant's own decoder, as dense latents. */
+/* Rows r .. r + n - 1 through the variant's own decoder. */
 static sl_status decode_chunk(sl_sae *s, const sl_codes *z, int64_t r, int64_t n, float *xhat, sl_err *err)
 {
     sl_tape *t = s->tape;
-    const sl_kern *k = sl_tape_kern(t);
     sl_tape_reset(t);
     int64_t *row_ptr = sl_tape_scratch(t, (size_t)(n + 1) * sizeof *row_ptr), from = z->row_ptr[r];
-    float *dense = sl_tape_scratch(t, (size_t)(n * s->d_sae) * sizeof *dense);
+    void *nothing = sl_tape_scratch(t, sizeof(int64_t));
     SL_TRY(sl_tape_status(t, err));
     for (int64_t i = 0; i <= n; i++)
         row_ptr[i] = z->row_ptr[r + i] - from;
     sl_csr csr = { n, s->d_sae, row_ptr[n], row_ptr, z->idx + from, z->val + from };
-    sl_tensor v = sl_tensor_of(SL_F32, dense, 2, n, s->d_sae);
-    k->csr_to_dense(k, &csr, &v);
-    sl_var y = s->ops->decode(t, s, (sl_var){ 0 }, (sl_latents){ .dense = sl_const(t, &v) });
+    if (row_ptr[n] == 0) /* a capacity of 1 all the same */
+        csr = (sl_csr){ n, s->d_sae, 1, row_ptr, nothing, nothing };
+    sl_var y = s->ops->decode(t, s, (sl_var){ 0 }, (sl_latents){ .sparse = sl_const_code(t, &csr) });
     SL_TRY(sl_tape_status(t, err));
     memcpy(xhat, sl_value(t, y)->data, (size_t)(n * s->d_out) * sizeof *xhat);
     return SL_OK;

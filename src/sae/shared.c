@@ -73,8 +73,9 @@ sl_var sl_sae_auxk(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, int64_t k_
     int64_t most = k_aux > 0 ? k_aux : s->d_in / 2 > 0 ? s->d_in / 2 : 1;
     sl_var e = b->residual ? sl_const(t, b->residual) : sl_stop_grad(t, sl_sub(t, p->y, p->xhat));
     sl_var W_enc = sl_param_var(t, s->W_enc), b_enc = sl_param_var(t, s->b_enc), W_dec = sl_param_var(t, s->W_dec);
-    sl_code z = sl_encode_topk_among(t, sl_sae_center(t, s, p->x), W_enc, b_enc, most < b->n_dead ? most : b->n_dead, b->alive);
-    return sl_scale(t, sl_sq_dist(t, e, sl_sparse_decode(t, z, W_dec, (sl_var){ 0 })), alpha * auxk_factor(t, s, p, e, most, b));
+    int64_t k = most < b->n_dead ? most : b->n_dead;
+    sl_var e_hat = sl_decode_among(t, sl_sae_center(t, s, p->x), W_enc, b_enc, W_dec, k, b->alive);
+    return sl_scale(t, sl_sq_dist(t, e, e_hat), alpha * auxk_factor(t, s, p, e, most, b));
 }
 
 /* With x_n = c (x - mu), y_n = c_y (y - mu_y):
@@ -133,4 +134,20 @@ int64_t sl_sae_k_now(const sl_sae_batch *b, int64_t k, int64_t d_sae)
     double part = (double)b->step / (double)b->k_steps;
     int64_t now = (int64_t)floor((double)b->k_start + part * (double)(k - b->k_start) + .5);
     return now < 1 ? 1 : now > d_sae ? d_sae : now;
+}
+
+sl_code sl_sae_encode_topk(sl_tape *t, const sl_sae *s, sl_var x, int64_t k, const sl_sae_batch *b)
+{
+    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc), in = sl_sae_center(t, s, x);
+    int64_t most = sl_sae_k_now(b, k, s->d_sae), least = s->d_sae;
+    if (!b || !b->k_limit)
+        return sl_encode_topk(t, in, W, c, most);
+    most = 1;
+    for (int64_t r = 0; r < b->n; r++) {
+        most = b->k_limit[r] > most ? b->k_limit[r] : most;
+        least = b->k_limit[r] < least ? b->k_limit[r] : least;
+    }
+    sl_code z = sl_encode_topk(t, in, W, c, most < s->d_sae ? most : s->d_sae);
+    sl_tensor limit = sl_tensor_of(SL_I32, (void *)(uintptr_t)b->k_limit, 1, b->n);
+    return least < most ? sl_code_keep(t, z, &limit) : z;
 }

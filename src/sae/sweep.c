@@ -15,7 +15,7 @@ typedef struct sweep {
     int64_t step, steps;    /* steps done; of the longest training */
 } sweep;
 
-static bool goes_on(const sweep *w, int i) { return w->runs[i].status == SL_OK && w->t[i].step < w->t[i].c->steps; }
+static bool goes_on(const sweep *w, int i) { return w->runs[i].status == SL_OK && w->t[i].step < w->t[i].steps; }
 static bool is_due(const sweep *w, int i) { return goes_on(w, i) && w->t[i].step == w->step; }
 
 /* ---- the start ---- */
@@ -66,9 +66,10 @@ static sl_status open_all(sweep *w, sl_err *err)
     for (int i = 0; i < w->n; i++) {
         sl_sae_trainer *t = &w->t[i];
         *t = (sl_sae_trainer){ .ctx = w->ctx, .s = w->runs[i].sae, .src = w->runs[i].acts, .c = w->runs[i].train, .dir = w->runs[i].dir, .rows_at = -1 };
+        t->pc = w->runs[i].perturb && sl_perturb_wanted(w->runs[i].perturb) ? w->runs[i].perturb : NULL;
         SL_TRY(sl_sae_trainer_open(t, err));
         share_buffers(w, i);
-        w->steps = t->c->steps > w->steps ? t->c->steps : w->steps;
+        w->steps = t->steps > w->steps ? t->steps : w->steps;
         if (goes_on(w, i) && t->step < w->step)
             w->step = t->step;
     }
@@ -179,7 +180,7 @@ static sl_status run_all(sweep *w, bool *done, sl_err *err)
         SL_TRY(step_all(w, done, err));
         show(w);
         for (int i = 0; i < w->n; i++) /* so that the same call again returns at once */
-            if (w->runs[i].status == SL_OK && w->t[i].step == w->step && w->t[i].step == w->t[i].c->steps)
+            if (w->runs[i].status == SL_OK && w->t[i].step == w->step && w->t[i].step == w->t[i].steps)
                 SL_TRY(sl_sae_trainer_save(&w->t[i], err));
         if (every > 0 && sl_clock() - saved >= every && any_left(w)) {
             SL_TRY(save_all(w, err));
@@ -201,8 +202,11 @@ static void finish_all(sweep *w)
         sl_status st = sl_sae_trainer_finish(&w->t[i], &why);
         if (st != SL_OK)
             stop_one(w, i, st, &why);
-        else
+        else {
+            if (w->t[i].perturb)
+                sl_sae_trainer_report(&w->t[i], &w->runs[i].perturbed);
             sl_sae_trainer_result(&w->t[i], &w->runs[i].result);
+        }
     }
 }
 
@@ -223,6 +227,7 @@ sl_status sl_sae_train_many(sl_sweep_run *runs, int n, sl_err *err)
     for (int i = 0; i < n; i++) {
         runs[i].status = SL_OK;
         runs[i].result = (sl_sae_result){ 0 };
+        runs[i].perturbed = (sl_perturb_result){ 0 };
     }
     w.t = sl_alloc(w.ctx, (size_t)n * sizeof *w.t);
     bool *done = sl_alloc(w.ctx, (size_t)n * sizeof *done);
@@ -244,9 +249,19 @@ sl_status sl_sae_train_many(sl_sweep_run *runs, int n, sl_err *err)
 
 sl_status sl_sae_train(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *c, const char *dir, sl_sae_result *out, sl_err *err)
 {
-    sl_sweep_run one = { .sae = s, .acts = acts, .train = c, .dir = dir };
+    return sl_sae_train_perturbed(s, acts, c, NULL, dir, out, NULL, err);
+}
+
+sl_status sl_sae_train_perturbed(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *c, const sl_perturb_config *p, const char *dir,
+                                 sl_sae_result *out, sl_perturb_result *report, sl_err *err)
+{
+    sl_sweep_run one = { .sae = s, .acts = acts, .train = c, .dir = dir, .perturb = p };
     sl_status st = sl_sae_train_many(&one, 1, err);
     *out = one.result;
+    if (report)
+        *report = one.perturbed;
+    else
+        sl_free(s->ctx, one.perturbed.curve);
     if (st == SL_OK && one.status != SL_OK) {
         st = one.status;
         if (err)

@@ -30,8 +30,7 @@ static int64_t max_active(const void *opts, int64_t d_sae)
 static sl_latents encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b)
 {
     const sl_topk_options *o = s->opts;
-    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
-    return (sl_latents){ .sparse = sl_encode_topk(t, sl_sae_center(t, s, x), W, c, sl_sae_k_now(b, o->k, s->d_sae)) };
+    return (sl_latents){ .sparse = sl_sae_encode_topk(t, s, x, o->k, b) };
 }
 
 static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b)

@@ -48,6 +48,8 @@ static void take_names(sl_sae *s, const sl_act_info *i)
 sl_status sl_sae_trainer_open(sl_sae_trainer *t, sl_err *err)
 {
     SL_TRY(sl_sae_trainer_check(t->s, t->src, t->c, err));
+    if (t->pc)
+        SL_TRY(sl_perturb_check(t->s, t->pc, err));
     t->ctx = t->s->ctx;
     t->start = sl_clock();
     SL_TRY(sl_kern_get(t->ctx, SL_F32, &t->k, err));
@@ -56,11 +58,16 @@ sl_status sl_sae_trainer_open(sl_sae_trainer *t, sl_err *err)
     sl_sae_trainer_make_key(t);
     take_names(t->s, &t->src->info);
     t->s->stage = SL_SAE_TRAINING;
+    t->steps = t->c->steps;
     if (t->dir)
         SL_TRY(sl_dir_make(t->dir, err));
     SL_TRY(sl_sae_trainer_first_weights(t, err));
+    if (t->pc)
+        SL_TRY(sl_sae_trainer_perturb_new(t, err));
     SL_TRY(sl_sae_trainer_keep(t, err));
     SL_TRY(sl_sae_trainer_prepare_data(t, err));
+    if (t->perturb)
+        SL_TRY(sl_sae_trainer_perturb_data(t, err));
     return sl_sae_trainer_resume(t, err);
 }
 
@@ -68,7 +75,7 @@ sl_status sl_sae_trainer_open(sl_sae_trainer *t, sl_err *err)
 
 static bool is_logged(const sl_sae_trainer *t, int64_t step)
 {
-    return (step - 1) % t->log_every == 0 || step == t->c->steps;
+    return (step - 1) % t->log_every == 0 || step == t->steps;
 }
 
 static sl_status log_step(sl_sae_trainer *t, const sl_sae_pass *p, double loss, double lr, sl_err *err)
@@ -107,10 +114,14 @@ static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
 {
     sl_sae *s = t->s;
     sl_tape_reset(t->tape);
-    sl_var x = sl_const(t->tape, &p->rows);
-    p->pass = sl_sae_forward(t->tape, s, x, t->has_target ? sl_const(t->tape, &p->targets) : x, &p->batch);
+    sl_var x = sl_const(t->tape, &p->rows), y = t->has_target ? sl_const(t->tape, &p->targets) : x;
+    if (t->perturb)
+        SL_TRY(sl_sae_trainer_noisy(t, &p->rows, &x, err));
+    p->pass = sl_sae_forward(t->tape, s, x, y, &p->batch);
     p->loss = s->ops->loss(t->tape, s, &p->pass, &p->batch);
     sl_sae_trainer_see(t, p->pass.z, p->batch.n);
+    if (t->perturb)
+        SL_TRY(sl_sae_trainer_perturb(t, &p->pass, &p->batch, &p->loss, err));
     SL_TRY(sl_tape_status(t->tape, err));
     double value = sl_scalar(t->tape, p->loss);
     if (!isfinite(value))
@@ -139,7 +150,7 @@ sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *
     sl_sae_trainer_after_step(t);
     t->step++;
     t->samples += b->n;
-    return SL_OK;
+    return t->perturb ? sl_sae_trainer_perturb_check(t, err) : SL_OK;
 }
 
 /* ---- the end ---- */
@@ -147,6 +158,7 @@ sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *
 sl_status sl_sae_trainer_finish(sl_sae_trainer *t, sl_err *err)
 {
     sl_sae_trainer_use_ema(t);
+    sl_sae_trainer_untie(t);
     return sl_sae_trainer_fold(t, err);
 }
 
@@ -158,8 +170,21 @@ void sl_sae_trainer_result(sl_sae_trainer *t, sl_sae_result *out)
     t->curve = NULL;
 }
 
+void sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out)
+{
+    const double *v = t->perturb->v;
+    *out = (sl_perturb_result){ .curve = t->trace, .n_curve = t->n_curve, .skipped = (int64_t)v[PT_SKIPPED], .rows = (int64_t)v[PT_ROWS],
+                                .eps = sl_perturb_eps_now(t->perturb), .saturated = (int64_t)v[PT_SATURATED], .stopped_at = (int64_t)v[PT_DECAY_FROM],
+                                .steps = t->step };
+    t->trace = NULL;
+}
+
 void sl_sae_trainer_close(sl_sae_trainer *t)
 {
+    sl_sae_trainer_untie(t);
+    sl_perturb_free(t->perturb);
+    sl_free(t->ctx, t->trace);
+    sl_free(t->ctx, t->fixed);
     sl_tape_free(t->tape);
     sl_free(t->ctx, t->in.buffer);
     sl_free(t->ctx, t->in.mean);

@@ -3,7 +3,7 @@
 #ifndef SL_SAE_TRAIN_H
 #define SL_SAE_TRAIN_H
 
-#include "sae/variant.h"
+#include "sae/perturb.h"
 
 /* x_n = (x - mean) * scale of rows [n, d], into a buffer of the trainer's batch. */
 typedef struct sl_sae_norm {
@@ -41,6 +41,14 @@ struct sl_sae_trainer {
     float *start_dec;           /* W_dec as it was first, where a control holds it there; else NULL */
     float *ema;                 /* running mean of all weights, one after the other; NULL: not wanted */
 
+    sl_perturb *perturb;        /* NULL: none */
+    const sl_perturb_config *pc; /* NULL: none */
+    sl_perturb_point *trace;    /* [n_curve] beside curve; NULL: none */
+    sl_param *own_enc;          /* tied_weights: s->W_enc's own, while s->W_enc is s->W_dec; else NULL */
+    float *fixed;               /* early_stop: [batch, d_in] normalised rows that it looks at; NULL: off */
+    sl_perturb_point point;     /* of this step */
+    int64_t steps;              /* that will be run: c->steps, or fewer once early stopping has decided */
+
     int64_t step, samples;      /* done */
     sl_sae_step *curve;
     int64_t n_curve, log_every;
@@ -55,6 +63,7 @@ sl_status sl_sae_trainer_open(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;
 sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *err) SL_USE_RESULT; /* b: the rows after t->samples */
 sl_status sl_sae_trainer_finish(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* after the last step: the SAE is ready */
 void sl_sae_trainer_result(sl_sae_trainer *t, sl_sae_result *out);  /* once; takes the curve */
+void sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out); /* only where t->perturb; once; takes its curve */
 void sl_sae_trainer_close(sl_sae_trainer *t);                       /* frees all but s */
 
 /* train_options.c */
@@ -82,6 +91,15 @@ sl_status sl_sae_trainer_next(sl_sae_trainer *t, int64_t n, sl_act_batch *out, s
 void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tensor *x, sl_tensor *y); /* y: x again where there is no target */
 void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy, N steps done */
 sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* the normalisation into the weights: the SAE takes raw rows from here on */
+
+/* perturb_train.c; all but the last only where t->perturb */
+sl_status sl_sae_trainer_perturb_new(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;    /* the layer, and tied weights */
+sl_status sl_sae_trainer_perturb_data(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;   /* what it takes from the first rows; the source ends at row 0 */
+sl_status sl_sae_trainer_noisy(sl_sae_trainer *t, const sl_tensor *rows, sl_var *x, sl_err *err) SL_USE_RESULT; /* mode denoise: x + delta */
+sl_status sl_sae_trainer_perturb(sl_sae_trainer *t, const sl_sae_pass *p, const sl_sae_batch *b, sl_var *loss, sl_err *err) SL_USE_RESULT; /* adds its terms */
+sl_status sl_sae_trainer_perturb_check(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;  /* early stopping, after a step */
+void sl_sae_trainer_decay_from(sl_sae_trainer *t, int64_t step);                       /* the final decay begins at this step */
+void sl_sae_trainer_untie(sl_sae_trainer *t);
 
 /* train_state.c */
 void sl_sae_trainer_make_key(sl_sae_trainer *t);

@@ -33,17 +33,46 @@ void sl_sae_trainer_make_key(sl_sae_trainer *t)
     /* these decide nothing here: the SAE is made already, and when checkpoints are taken changes no result */
     static const char *const skip[] = { "variant", "d_sae", "expansion", "seed", "checkpoint_seconds", NULL };
     const sl_sae *s = t->s;
-    char text[4096];
+    char text[8192];
     snprintf(text, sizeof text, "sae training 1\nvariant=%s\nd_in=%lld\nd_sae=%lld\nseed=%llu\nkernels=%s\ndata=%s\n", s->ops->info.name,
              (long long)s->d_in, (long long)s->d_sae, (unsigned long long)s->seed, t->k->id, t->src->info.data_hash);
     put_options(text, sizeof text, s->ops->info.opts, s->opts, NULL);
     put_options(text, sizeof text, sl_sae_train_opts, t->c, skip);
+    if (t->pc)
+        put_options(text, sizeof text, sl_perturb_opts, t->pc, NULL);
     sl_sha256_hex(text, strlen(text), t->key);
 }
 
 /* ---- the list of tensors: one place for saving and loading ---- */
 
 typedef struct named { char name[112]; sl_tensor t; } named;
+
+static void put(named *out, const char *name, sl_tensor v)
+{
+    snprintf(out->name, sizeof out->name, "state/perturb_%s", name);
+    out->t = v;
+}
+
+static int list_perturbation(sl_sae_trainer *t, named *out)
+{
+    sl_perturb *p = t->perturb;
+    int n = 0;
+    if (!p)
+        return 0;
+    put(out + n++, "numbers", sl_tensor_of(SL_F64, p->v, 1, (int64_t)PT_N));
+    put(out + n++, "active", sl_tensor_of(SL_F64, p->act_sum, 1, p->F));
+    put(out + n++, "fired", sl_tensor_of(SL_F64, p->act_n, 1, p->F));
+    put(out + n++, "fss_num", sl_tensor_of(SL_F64, p->fss_num, 1, p->F));
+    put(out + n++, "fss_den", sl_tensor_of(SL_F64, p->fss_den, 1, p->F));
+    put(out + n++, "near", sl_tensor_of(SL_I32, p->near, 2, p->F, (int64_t)SL_NEAR));
+    put(out + n++, "near_score", sl_tensor_of(SL_F32, p->near_score, 2, p->F, (int64_t)SL_NEAR));
+    if (p->pair) {
+        put(out + n++, "pair", sl_tensor_of(SL_I32, p->pair, 2, p->F, (int64_t)SL_PAIRS));
+        put(out + n++, "pair_n", sl_tensor_of(SL_F64, p->pair_n, 2, p->F, (int64_t)SL_PAIRS));
+    }
+    put(out + n++, "trace", sl_tensor_of(SL_F64, t->trace, 2, t->n_curve, (int64_t)(sizeof *t->trace / sizeof(double))));
+    return n;
+}
 
 static int list_tensors(sl_sae_trainer *t, double *curve, named out[MAX_TENSORS])
 {
@@ -65,6 +94,7 @@ static int list_tensors(sl_sae_trainer *t, double *curve, named out[MAX_TENSORS]
     out[n++].t = sl_tensor_of(SL_I64, t->since, 1, t->s->d_sae);
     snprintf(out[n].name, sizeof out[n].name, "state/variant");
     out[n++].t = sl_tensor_of(SL_F64, t->s->state, 1, (int64_t)sl_sae_n_state(t->s->ops));
+    n += list_perturbation(t, out + n);
     snprintf(out[n].name, sizeof out[n].name, "state/curve");
     out[n++].t = sl_tensor_of(SL_F64, curve, 2, t->n_curve, (int64_t)CURVE_COLS);
     return n;
@@ -207,6 +237,8 @@ sl_status sl_sae_trainer_resume(sl_sae_trainer *t, sl_err *err)
         st = SL_OK;
     sl_dict_release(&d);
     SL_TRY(st);
+    if (t->perturb && t->perturb->v[PT_DECAY_FROM] > 0)
+        sl_sae_trainer_decay_from(t, (int64_t)t->perturb->v[PT_DECAY_FROM]);
     if (t->step > 0)
         SL_TRY(t->src->seek(t->src, t->samples, err));
     return rewrite_metrics(t, err);
@@ -214,6 +246,8 @@ sl_status sl_sae_trainer_resume(sl_sae_trainer *t, sl_err *err)
 
 sl_status sl_sae_trainer_log(sl_sae_trainer *t, const sl_sae_step *row, sl_err *err)
 {
+    if (t->trace)
+        t->trace[t->n_curve] = t->point;
     t->curve[t->n_curve++] = *row;
     if (!t->dir)
         return SL_OK;

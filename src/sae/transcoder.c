@@ -68,8 +68,7 @@ sl_latents sl_transcoder_encode(sl_tape *t, const sl_sae *s, sl_var x, const sl_
     const sl_transcoder_options *o = s->opts;
     if (o->activation == ACT_RELU)
         return (sl_latents){ .dense = sl_sae_dense(t, s, x, SL_ACT_RELU) };
-    sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc);
-    return (sl_latents){ .sparse = sl_encode_topk(t, sl_sae_center(t, s, x), W, c, sl_sae_k_now(b, o->k, s->d_sae)) };
+    return (sl_latents){ .sparse = sl_sae_encode_topk(t, s, x, o->k, b) };
 }
 
 sl_var sl_transcoder_loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b)

@@ -14,6 +14,7 @@ typedef struct sl_latents {
     sl_code sparse;
     sl_var dense;
     sl_var pre;                 /* OPTIONAL: what z was made from, where the variant's loss wants it */
+    void *own;                  /* OPTIONAL: what encode in training leaves to decode, loss and after_step, in the tape's scratch; NULL: not training */
 } sl_latents;
 
 /* What a training step tells encode, loss and after_step besides the rows. Schedules are pure functions of step: see the helpers below. */
@@ -24,6 +25,8 @@ typedef struct sl_sae_batch {
     int64_t k_start, k_steps;   /* k falls (or rises) linearly from k_start over the first k_steps steps; k_start 0: constant */
     int64_t n_dead;
     const sl_tensor *alive;     /* U8 [d_sae], 1 where not dead; NULL when n_dead is 0 */
+    bool perturbed;             /* rows are x + delta beside their clean pass: whatever is chosen over a batch uses the threshold of now */
+    const int32_t *k_limit;     /* [n] or NULL. perturbed: latents that a TopK keeps of each row, in place of k */
     const sl_tensor *residual;  /* NULL: AuxK explains the step's own x - x^. Gradient checks freeze it here, as it takes no gradient */
 } sl_sae_batch;
 
@@ -79,13 +82,13 @@ typedef struct sl_sae_ops {
     double (*threshold)(const sl_sae *s);                        /* OPTIONAL: saved as a tensor "threshold" [d_sae] of this value, which architecture jumprelu needs */
 } sl_sae_ops;
 
-extern const sl_sae_ops sl_sae_jumprelu, sl_sae_gated, sl_sae_p_anneal, sl_sae_transcoder, sl_sae_skip_transcoder, sl_sae_mlp_decoder;
+extern const sl_sae_ops sl_sae_jumprelu, sl_sae_gated, sl_sae_p_anneal, sl_sae_transcoder, sl_sae_skip_transcoder, sl_sae_mlp_decoder, sl_sae_polysae, sl_sae_compositional;
 extern const sl_sae_ops sl_sae_standard, sl_sae_topk, sl_sae_batchtopk, sl_sae_matryoshka, sl_sae_matching_pursuit;
 const sl_sae_ops *sl_sae_ops_find(const char *name); /* NULL when there is none */
 
 /* NEW and READY hold weights for raw activations (those of NEW are random); an interrupted training leaves TRAINING. */
 typedef enum sl_sae_state { SL_SAE_NEW, SL_SAE_TRAINING, SL_SAE_READY } sl_sae_state;
-enum { SL_SAE_EXTRA = 8, SL_SAE_SCALARS = 32, SL_SAE_NOTES = 6 };
+enum { SL_SAE_EXTRA = 24, SL_SAE_SCALARS = 32, SL_SAE_NOTES = 6 };
 
 /* What SAELens does to each row before encoding it, and undoes on its reconstruction (sae_lens/saes/sae.py, normalize_activations). */
 typedef enum sl_rows_norm { SL_ROWS_AS_THEY_ARE, SL_ROWS_RESCALED /* x sqrt(d_in) / |x| */, SL_ROWS_STANDARD /* (x - mean x) / (std x + 1e-5) */ } sl_rows_norm;
@@ -163,5 +166,7 @@ double sl_sae_ramp(const sl_sae *s, const sl_sae_batch *b, double share); /* ris
 /* first until `begin` (a share of the run), then linearly to last at `end`: temperatures, exponents. */
 double sl_sae_anneal(const sl_sae_batch *b, double first, double last, double begin, double end);
 int64_t sl_sae_k_now(const sl_sae_batch *b, int64_t k, int64_t d_sae);   /* k, or on its way from k_start; b NULL: k */
+/* The k largest of each row, k now, or of each row its own number where b->k_limit says so: TopK's encoder. */
+sl_code sl_sae_encode_topk(sl_tape *t, const sl_sae *s, sl_var x, int64_t k, const sl_sae_batch *b);
 
 #endif
