@@ -48,17 +48,55 @@ static void read_final_info(sl_facts *f)
         return;
     f->file = json_loads(text, JSON_REJECT_DUPLICATES, &e);
     sl_free(f->ctx, text);
-    json_t *info;
     if (!f->file)
         sl_facts_warn(f, "final_info.json is damaged: line %d: %s", e.line, e.text);
-    json_object_foreach(f->file, f->dataset, info) { /* there is one data set */
-        f->means = json_object_get(info, "means");
-        f->stderrs = json_object_get(info, "stderrs");
-        f->lists = json_object_get(info, "final_info_dict");
-        break;
-    }
+    const char *name;
+    json_t *info;
+    json_object_foreach(f->file, name, info)
+        if (f->n_datasets < SL_MAX_DATASETS)
+            f->name[f->n_datasets++] = name;
+    sl_facts_dataset(f, 0);
     if (f->file && !json_is_object(f->means))
         sl_facts_warn(f, "final_info.json holds no means");
+}
+
+/* A record that says no data set is of the one there is. */
+static bool is_here(const sl_facts *f, json_t *r)
+{
+    const char *dataset = json_string_value(json_object_get(r, "dataset"));
+    return !dataset || !f->dataset || strcmp(dataset, f->dataset) == 0;
+}
+
+static void find_arms(sl_facts *f)
+{
+    size_t i;
+    json_t *r;
+    json_array_foreach(f->records, i, r) {
+        if (!is_here(f, r))
+            continue;
+        const char *arm = json_string_value(json_object_get(r, "arm")), *status = json_string_value(json_object_get(r, "status"));
+        int k = 0;
+        while (arm && k < f->n_arms && strcmp(f->arm[k], arm) != 0)
+            k++;
+        if (arm && k == f->n_arms && k < SL_MAX_ARMS)
+            f->arm[f->n_arms++] = arm;
+        if (arm && status && strcmp(status, "ok") != 0) {
+            const char *notes = json_string_value(json_object_get(r, "notes"));
+            sl_facts_warn(f, "%s%s%s, seed %lld: FAILED (%s) %s", arm, f->n_datasets > 1 ? " on " : "", f->n_datasets > 1 ? f->dataset : "", (long long)json_integer_value(json_object_get(r, "seed_init")), status, notes ? notes : "");
+        }
+    }
+}
+
+void sl_facts_dataset(sl_facts *f, int i)
+{
+    f->dataset = i < f->n_datasets ? f->name[i] : NULL;
+    json_t *info = f->dataset ? json_object_get(f->file, f->dataset) : NULL;
+    f->means = json_object_get(info, "means");
+    f->stderrs = json_object_get(info, "stderrs");
+    f->lists = json_object_get(info, "final_info_dict");
+    f->n_arms = 0;
+    if (f->records)
+        find_arms(f);
 }
 
 static void read_records(sl_facts *f)
@@ -78,24 +116,6 @@ static void read_records(sl_facts *f)
         sl_facts_warn(f, "results.jsonl, record %d is damaged", number);
     }
     sl_free(f->ctx, text);
-}
-
-static void find_arms(sl_facts *f)
-{
-    size_t i;
-    json_t *r;
-    json_array_foreach(f->records, i, r) {
-        const char *arm = json_string_value(json_object_get(r, "arm")), *status = json_string_value(json_object_get(r, "status"));
-        int k = 0;
-        while (arm && k < f->n_arms && strcmp(f->arm[k], arm) != 0)
-            k++;
-        if (arm && k == f->n_arms && k < SL_MAX_ARMS)
-            f->arm[f->n_arms++] = arm;
-        if (arm && status && strcmp(status, "ok") != 0) {
-            const char *notes = json_string_value(json_object_get(r, "notes"));
-            sl_facts_warn(f, "%s, seed %lld: FAILED (%s) %s", arm, (long long)json_integer_value(json_object_get(r, "seed_init")), status, notes ? notes : "");
-        }
-    }
 }
 
 static void read_config(sl_facts *f)
@@ -134,7 +154,10 @@ sl_status sl_facts_read(sl_ctx *ctx, const char *dir, sl_facts *out, sl_err *err
     read_final_info(out);
     read_records(out);
     read_config(out);
-    find_arms(out);
+    for (int i = out->n_datasets; i-- > 0;) /* ends at the first; the failed SAEs of each are noted on the way */
+        sl_facts_dataset(out, i);
+    if (out->n_datasets == 0)
+        find_arms(out);
     read_log(out);
     return SL_OK;
 }
@@ -176,7 +199,7 @@ static const char *reason_of(const sl_facts *f, const char *arm, const char *key
     json_t *r;
     json_array_foreach(f->records, i, r) {
         const char *a = json_string_value(json_object_get(r, "arm")), *why = json_string_value(json_object_get(json_object_get(r, "reasons"), key));
-        if (why && (!arm || (a && strcmp(a, arm) == 0)))
+        if (why && (!arm || (a && strcmp(a, arm) == 0)) && is_here(f, r))
             return why;
     }
     return "NOT RUN";
@@ -190,7 +213,7 @@ static void find_floor(const sl_facts *f, const char *arm, const char *key, sl_f
     json_array_foreach(f->records, i, r) {
         const char *a = json_string_value(json_object_get(r, "arm"));
         json_t *floor = json_object_get(json_object_get(r, "floor"), key);
-        if (a && arm && strcmp(a, arm) == 0 && json_is_number(floor)) {
+        if (a && arm && strcmp(a, arm) == 0 && json_is_number(floor) && is_here(f, r)) {
             out->floor += json_number_value(floor);
             n++;
         }

@@ -6,18 +6,20 @@
 
 #include <saelab/opt.h>
 
-enum { SL_MAX_ARMS = 12, SL_MAX_WARNINGS = 24 };
+enum { SL_MAX_ARMS = 20, SL_MAX_DATASETS = 12, SL_MAX_WARNINGS = 24 };
 
 typedef struct sl_facts {
     sl_ctx *ctx;
     const char *dir;
     json_t *file;                 /* final_info.json whole, or NULL */
     json_t *means, *stderrs, *lists; /* of its data set; borrowed, NULL when missing */
-    const char *dataset;          /* the text really used, or NULL */
+    const char *dataset;          /* the one that is looked at: a text or a world, or NULL */
+    const char *name[SL_MAX_DATASETS]; /* of all of them, the text first */
+    int n_datasets;
     json_t *records;              /* list: the lines of results.jsonl */
     sl_yaml *config;              /* config.yaml, or NULL */
     char *config_text, *log;      /* the files as they are, or NULL */
-    const char *arm[SL_MAX_ARMS]; /* in the order of the records */
+    const char *arm[SL_MAX_ARMS]; /* on that data set, in the order of the records */
     int n_arms;
     char *warning[SL_MAX_WARNINGS]; /* owned */
     int n_warnings, n_more;       /* n_more: lines beyond those kept */
@@ -25,6 +27,8 @@ typedef struct sl_facts {
 
 sl_status sl_facts_read(sl_ctx *ctx, const char *dir, sl_facts *out, sl_err *err) SL_USE_RESULT; /* SL_MISSING (no folder), SL_MEM */
 void sl_facts_release(sl_facts *f);
+/* Looks at data set i from now on. */
+void sl_facts_dataset(sl_facts *f, int i);
 void sl_facts_warn(sl_facts *f, const char *fmt, ...) SL_PRINTF(2, 3);
 
 /* A scalar of config.yaml by its path, "machine.cpu"; "" when it is not there. */

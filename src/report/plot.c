@@ -17,6 +17,7 @@ enum { WIDTH = 760, HEIGHT = 470, LIMIT_S = 20, FEW_POINTS = 25, LINE = 1024, TI
 /* Okabe and Ito's colours, told apart with any kind of colour vision (jfly.uni-koeln.de/color), without their yellow, which is too pale on
  * white. From the fifth series on lines are dashed as well. */
 static const char *const COLOURS[] = { "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#000000" };
+static const int POINTS[] = { 7, 5, 9 }; /* discs, squares, triangles: one shape for each round of the colours */
 enum { N_COLOURS = sizeof COLOURS / sizeof COLOURS[0], SOLID = 4 };
 
 typedef struct sketch {
@@ -177,13 +178,22 @@ static sl_status put_axis(sl_atomic *f, const char *which, const sl_axis *a, con
     return sl_atomic_printf(f, err, "set logscale %s\nset %stics %s\n", which, which, ticks);
 }
 
-/* Names instead of numbers below the bars. */
+/* More names than fit below the axis side by side. */
+static bool crowded(const sl_plot *p)
+{
+    size_t letters = 0;
+    for (int i = 0; i < p->n_categories; i++)
+        letters += strlen(p->categories[i]) + 2;
+    return letters > 60;
+}
+
+/* Names instead of numbers below the bars; slanted where they would run into each other. */
 static sl_status put_categories(sl_atomic *f, const sl_plot *p, sl_err *err)
 {
     char quoted[LINE];
     for (int i = 0; i < p->n_categories; i++)
         SL_TRY(sl_atomic_printf(f, err, "%s%s %d", i ? ", " : "set xtics (", sl_gnuplot_quoted(p->categories[i], quoted, sizeof quoted), i));
-    return p->n_categories > 0 ? sl_atomic_printf(f, err, ") noenhanced\n") : SL_OK;
+    return p->n_categories > 0 ? sl_atomic_printf(f, err, ") noenhanced%s\n", crowded(p) ? " rotate by -25 left" : "") : SL_OK;
 }
 
 /* Cuts a text into lines of about `width` characters, at spaces; returns how many, at most `most`. What does not fit is dropped. */
@@ -218,13 +228,13 @@ static int legend_rows(const sketch *k, int *columns)
 /* Title, legend and caption lie outside the frame, below each other, all beginning where the frame does. Heights in pixels of the SVG. */
 static sl_status put_frame(sl_atomic *f, const sketch *k, sl_err *err)
 {
-    enum { ROW = 19, CAPTION_ROW = 15, MAX_LINES = 3, CAPTION_WIDTH = 100 };
+    enum { ROW = 19, CAPTION_ROW = 15, SLANTED = 26, MAX_LINES = 3, CAPTION_WIDTH = 100 };
     char lines[MAX_LINES][LINE], quoted[LINE];
     int columns, rows = legend_rows(k, &columns);
     size_t title_len = k->p->title ? strlen(k->p->title) : 0;
     int title_size = title_len < 60 ? 16 : title_len < 80 ? 13 : 10;
     int n = wrap(k->caption, CAPTION_WIDTH, MAX_LINES, lines);
-    SL_TRY(sl_atomic_printf(f, err, "set tmargin at screen %.4f\nset bmargin at screen %.4f\n", 1 - (48.0 + ROW * rows) / HEIGHT, ((n ? 74.0 : 62.0) + CAPTION_ROW * n) / HEIGHT));
+    SL_TRY(sl_atomic_printf(f, err, "set tmargin at screen %.4f\nset bmargin at screen %.4f\n", 1 - (48.0 + ROW * rows) / HEIGHT, ((n ? 74.0 : 62.0) + CAPTION_ROW * n + (crowded(k->p) ? SLANTED : 0)) / HEIGHT));
     SL_TRY(sl_atomic_printf(f, err, "set label 1 %s at graph 0, screen %.4f left noenhanced font ',%d' textcolor rgb '#111111'\n",
                             sl_gnuplot_quoted(k->p->title, quoted, sizeof quoted), 1 - 22.0 / HEIGHT, title_size));
     for (int i = 0; i < n; i++)
@@ -269,7 +279,7 @@ static sl_status put_curve(sl_atomic *f, const sketch *k, const sl_series *s, in
     case SL_PLOT_POINTS:
         if (has_range(s))
             SL_TRY(sl_atomic_printf(f, err, "'%s.dat' index %d using 1:3:(0):($4-$3) with vectors heads size screen 0.004,90 lw 1.2 lc rgb '%s' notitle, \\\n     ", name, j, c));
-        return sl_atomic_printf(f, err, "'%s.dat' index %d using 1:2 with points pt 7 ps 0.8 lc rgb '%s' title %s", name, j, c, title);
+        return sl_atomic_printf(f, err, "'%s.dat' index %d using 1:2 with points pt %d ps 0.8 lc rgb '%s' title %s", name, j, POINTS[j / N_COLOURS % 3], c, title);
     case SL_PLOT_BARS:
         SL_TRY(sl_atomic_printf(f, err, "'%s.dat' index %d using ($1+%.9g):2:(%.9g) with boxes fs solid 0.85 noborder lc rgb '%s' title %s", name, j, shift, .92 * width, c, title));
         if (has_range(s))

@@ -59,6 +59,20 @@ static const row SAE_ROWS[] = {
     { NULL, NULL, NULL },
 };
 
+static const row WORLD_ROWS[] = {
+    { "l0", "active latents (L0)", "per row" },
+    { "fvu", "unexplained variance (FVU)", "lower is better" },
+    { "mcc_dec_abs", "true directions found (MCC)", "1: all" },
+    { "f1_h", "true features found (F1_h)", "1: all" },
+    { "f1_sel", "F1 of the best latent", "1: all" },
+    { "absorb", "absorption", "0: none" },
+    { "fss", "stability under noise (FSS)", "1: unchanged" },
+    { "ood_gap", "FVU on withheld combinations, more", "0: as elsewhere" },
+    { "pwmcc", "agreement between seeds", "1: the same" },
+    { "dead", "latents that never fired", "share" },
+    { NULL, NULL, NULL },
+};
+
 /* ---- figures ---- */
 
 /* Digits after the point, so that the standard error has two that count, or the figure four. */
@@ -166,17 +180,29 @@ static void head(page *p)
     verdict(p);
 }
 
+/* The text with its language model, then each world. */
 static void main_figures(page *p)
 {
     sl_h(&p->h, "<div class=\"tables wide\">\n");
     if (p->f.n_arms)
         figures(p, "Sparse autoencoders", SAE_ROWS, p->f.arm, p->f.n_arms);
-    else
+    else if (p->f.n_datasets < 2)
         figures(p, "Sparse autoencoder", SAE_ROWS, NULL, 0);
     figures(p, "Language model", LM_ROWS, NULL, 0);
     sl_h(&p->h, "</div>\n<p class=\"key\">Mean over seeds ± standard error; one seed has none. On held-out text of ");
     sl_h_text(&p->h, p->f.dataset ? p->f.dataset : "an unknown data set");
     sl_h(&p->h, ", but for the training loss.</p>\n");
+    for (int i = 1; i < p->f.n_datasets; i++) {
+        sl_facts_dataset(&p->f, i);
+        if (!p->f.n_arms)
+            continue;
+        sl_h(&p->h, "<div class=\"tables wide\">\n");
+        figures(p, p->f.dataset, WORLD_ROWS, p->f.arm, p->f.n_arms);
+        sl_h(&p->h, "</div>\n<p class=\"key\">On fresh rows of the world ");
+        sl_h_text(&p->h, p->f.dataset);
+        sl_h(&p->h, ", against its truth.</p>\n");
+    }
+    sl_facts_dataset(&p->f, 0);
 }
 
 static void warnings(page *p)
@@ -350,7 +376,9 @@ static void all_figures(page *p)
     size_t i;
     if (json_object_size(p->f.lists) == 0)
         return;
-    sl_h(h, "<details><summary>Every figure, every seed</summary><div class=\"wide\"><table><thead><tr><th>figure</th><th>mean</th><th>each seed</th></tr></thead><tbody>\n");
+    sl_h(h, "<details><summary>Every figure, every seed (");
+    sl_h_text(h, p->f.dataset);
+    sl_h(h, ")</summary><div class=\"wide\"><table><thead><tr><th>figure</th><th>mean</th><th>each seed</th></tr></thead><tbody>\n");
     json_object_foreach(p->f.lists, key, list) {
         sl_figure f = sl_facts_figure(&p->f, NULL, key);
         f.has_floor = false;
@@ -391,7 +419,11 @@ static sl_status whole_page(page *p, sl_err *err)
     how(p);
     SL_TRY(plots(p, err));
     sl_h(&p->h, "<h2>Everything else</h2>\n");
-    all_figures(p);
+    for (int i = 0; i < p->f.n_datasets; i++) {
+        sl_facts_dataset(&p->f, i);
+        all_figures(p);
+    }
+    sl_facts_dataset(&p->f, 0);
     file_text(p, "config.yaml", p->f.config_text);
     file_text(p, "log.txt", p->f.log);
     sl_h(&p->h, "<footer>Made by saelab from the files of this folder; final_info.json, all_results.json and results.jsonl hold the numbers.</footer>\n"
