@@ -135,14 +135,16 @@ static sl_status draw_lm(sl_drawing *d, sl_err *err)
 static sl_status draw_sae_curve(sl_drawing *d, const char *key, const char *plot, const char *title, const char *label, bool log_y, sl_err *err)
 {
     sl_series s[SL_DRAW_ARMS];
+    int n = 0;
     for (int i = 0; i < d->n_arms; i++) {
         curve c;
         SL_TRY(read_curve(d, "_train_info", d->arm[i], "step", key, &c, err));
-        s[i] = (sl_series){ .name = d->arm[i], .x = c.x, .y = c.y, .lo = c.lo, .hi = c.hi, .n = c.n };
+        if (c.n > 0)
+            s[n++] = (sl_series){ .name = d->arm[i], .x = c.x, .y = c.y, .lo = c.lo, .hi = c.hi, .n = c.n };
     }
     sl_plot p = { .name = plot, .title = title, .x_label = "training step", .y_label = label, .caption = "Line: mean of the seeds; band: their range.",
-                  .kind = SL_PLOT_LINES, .log_y = log_y, .series = s, .n_series = d->n_arms };
-    return sl_draw_write(d, &p, err);
+                  .kind = SL_PLOT_LINES, .log_y = log_y, .series = s, .n_series = n };
+    return n > 0 ? sl_draw_write(d, &p, err) : SL_OK;
 }
 
 /* ---- histograms over the SAEs of an arm: sae-ARM-seedN/FILE ---- */
@@ -271,9 +273,12 @@ static sl_status draw_set(sl_drawing *d, sl_err *err)
         return SL_OK;
     SL_TRY(draw_sae_curve(d, "fvu", "sae_fvu", "Sparse autoencoders: unexplained variance", "FVU (training batches)", true, err));
     SL_TRY(draw_sae_curve(d, "l0", "sae_l0", "Sparse autoencoders: active latents", "L0 (latents per row)", true, err));
+    SL_TRY(draw_sae_curve(d, "eps", "noise_eps", "Magnitude of the training noise", "eps (share of |x|)", true, err));
+    SL_TRY(draw_sae_curve(d, "fss", "noise_fss", "Stability while training", "FSS of the batch under its own noise", false, err));
     SL_TRY(draw_rates(d, err));
     SL_TRY(draw_distributions(d, err));
-    return sl_draw_arms(d, err);
+    SL_TRY(sl_draw_arms(d, err));
+    return sl_draw_robustness(d, err);
 }
 
 static sl_status draw_all(sl_drawing *d, sl_err *err)

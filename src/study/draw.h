@@ -31,5 +31,7 @@ double *sl_draw_numbers(sl_drawing *d, int64_t n); /* of the arena; NULL without
 sl_status sl_draw_write(sl_drawing *d, const sl_plot *p, sl_err *err) SL_USE_RESULT;
 /* draw_arms.c: the arms of the current data set beside one another. */
 sl_status sl_draw_arms(sl_drawing *d, sl_err *err) SL_USE_RESULT;
+/* draw_robustness.c: a picture a kind of noise, scores against its achieved magnitude. */
+sl_status sl_draw_robustness(sl_drawing *d, sl_err *err) SL_USE_RESULT;
 
 #endif

@@ -2,17 +2,37 @@
 #include "study/revisions.h"
 #include "study/stages.h"
 
+#include <math.h>
 #include <string.h>
 
-static json_t *sae_curve(const sl_sae_result *res)
+static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+
+/* One point of training; with a perturbation layer also what it did at that step. */
+static json_t *point_json(const sl_sae_step *c, const sl_perturb_point *p)
+{
+    json_t *j = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)c->step, "samples", (json_int_t)c->samples, "loss", c->loss, "fvu", c->fvu,
+                          "l0", c->l0, "dead", c->dead);
+    if (!p)
+        return j;
+    json_object_set_new(j, "stability_loss", number_or_null(p->stability));
+    json_object_set_new(j, "fss", number_or_null(p->fss));
+    json_object_set_new(j, "eps", number_or_null(p->eps));
+    json_object_set_new(j, "gamma", number_or_null(p->gamma));
+    return j;
+}
+
+static json_t *sae_curve(const sl_sae_result *res, const sl_perturb_result *noise)
 {
     json_t *a = json_array();
-    for (int64_t i = 0; i < res->n_curve; i++) {
-        const sl_sae_step *c = &res->curve[i];
-        json_array_append_new(a, json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)c->step, "samples",
-                                           (json_int_t)c->samples, "loss", c->loss, "fvu", c->fvu, "l0", c->l0, "dead", c->dead));
-    }
+    for (int64_t i = 0; i < res->n_curve; i++)
+        json_array_append_new(a, point_json(&res->curve[i], i < noise->n_curve ? &noise->curve[i] : NULL));
     return a;
+}
+
+static json_t *noise_json(const sl_perturb_result *n)
+{
+    return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I}", "skipped", (json_int_t)n->skipped, "rows", (json_int_t)n->rows, "eps", number_or_null(n->eps),
+                     "saturated", (json_int_t)n->saturated, "stopped_at", (json_int_t)n->stopped_at, "steps", (json_int_t)n->steps);
 }
 
 static sl_status run_sae(void *arg, const char *dir, sl_err *err)
@@ -24,6 +44,9 @@ static sl_status run_sae(void *arg, const char *dir, sl_err *err)
     sl_act_source *acts = NULL;
     sl_sae *sae = NULL;
     sl_sae_result res = { 0 };
+    sl_perturb_result noise = { 0 };
+    sl_perturb_config perturb = j->t->arm->perturb;
+    perturb.seed = j->t->seed;
     char model[SL_PATH + 16], checkpoints[SL_PATH + 16];
     snprintf(model, sizeof model, "%s/model", dir);
     snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
@@ -31,14 +54,15 @@ static sl_status run_sae(void *arg, const char *dir, sl_err *err)
     SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, j->t, &acts, err));
     int64_t d_sae = t.d_sae ? t.d_sae : t.expansion * acts->info.d_in;
     SL_GO(sl_sae_new(r->ctx, t.variant, acts->info.d_in, d_sae, j->t->arm->own, (uint64_t)t.seed, &sae, err));
-    SL_GO(sl_sae_train(sae, acts, &t, dir, &res, err));
+    SL_GO(sl_sae_train_perturbed(sae, acts, &t, &perturb, dir, &res, &noise, err));
     SL_GO(sl_sae_save(sae, model, err));
     SL_GO(sl_dir_remove(checkpoints, err));
     SL_GO(sl_run_save(r->ctx, dir, "result.json",
-                      json_pack("{s:f, s:f, s:f, s:I, s:I, s:o}", "seconds", res.seconds, "loss", res.last.loss, "wait_share",
-                                res.wait_share, "steps", (json_int_t)t.steps, "samples", (json_int_t)res.last.samples, "curve",
-                                sae_curve(&res)), err));
+                      json_pack("{s:f, s:f, s:f, s:I, s:I, s:o, s:o}", "seconds", res.seconds, "loss", res.last.loss, "wait_share",
+                                res.wait_share, "steps", (json_int_t)res.last.step, "samples", (json_int_t)res.last.samples, "curve",
+                                sae_curve(&res, &noise), "perturb", sl_perturb_wanted(&perturb) ? noise_json(&noise) : json_null()), err));
 done:
+    sl_free(r->ctx, noise.curve);
     sl_free(r->ctx, res.curve);
     sl_sae_free(sae);
     sl_act_source_free(acts);

@@ -5,6 +5,7 @@
 #include <saelab/measure.h>
 
 #include <math.h>
+#include <string.h>
 
 /* What one evaluation works on. */
 typedef struct subject {
@@ -133,6 +134,65 @@ done:
     return st;
 }
 
+/* One metric of every point of a curve, with its interval: null where there is none. */
+static void put_curve(json_t *to, const sl_stability_curve *c, const char *key)
+{
+    json_t *y = json_array(), *lo = json_array(), *hi = json_array();
+    for (int i = 0; i < c->n; i++) {
+        const sl_metric *m = sl_metrics_get(&c->point[i].m, key);
+        bool known = m && !m->is_null;
+        json_array_append_new(y, known ? json_real(m->value) : json_null());
+        json_array_append_new(lo, known && m->has_interval ? json_real(m->lo) : json_null());
+        json_array_append_new(hi, known && m->has_interval ? json_real(m->hi) : json_null());
+    }
+    json_object_set_new(to, key, json_pack("{s:o, s:o, s:o}", "y", y, "lo", lo, "hi", hi));
+}
+
+static json_t *curve_json(const sl_stability_curve *c)
+{
+    static const char *const keys[] = { "fss", "sci", "overlap", "fvu", "f1_h" };
+    json_t *strength = json_array(), *achieved = json_array(), *j = json_object();
+    for (int i = 0; i < c->n; i++) {
+        json_array_append_new(strength, json_real(c->point[i].strength));
+        json_array_append_new(achieved, json_real(c->point[i].achieved));
+    }
+    json_object_set_new(j, "axis", json_string(c->axis));
+    json_object_set_new(j, "strength", strength);
+    json_object_set_new(j, "achieved", achieved);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        put_curve(j, c, keys[i]);
+    return j;
+}
+
+static json_t *report_json(const sl_stability_report *r)
+{
+    json_t *curves = json_object(), *clean = histogram_json(r->magnitude, SL_RATE_BINS), *noisy = histogram_json(r->magnitude_perturbed, SL_RATE_BINS);
+    for (int i = 0; i < r->n_curves; i++)
+        json_object_set_new(curves, r->curve[i].noise, curve_json(&r->curve[i]));
+    return json_pack("{s:o, s:o, s:o}", "curves", curves, "magnitude", clean, "magnitude_perturbed", noisy);
+}
+
+/* Does the code survive noise? Scores at one strength, and the curves that the plan asks for in stability.json. */
+static sl_status under_noise(sl_run *r, const sl_ground *g, const sl_trained *t, subject *s, const char *dir, sl_err *err)
+{
+    sl_stability_options o;
+    sl_stability_report report = { 0 };
+    sl_act_source *rows = NULL;
+    if (!s->sae)
+        return sl_metrics_null(r->ctx, &s->m, "fss", "a baseline is not perturbed", err);
+    sl_opts_default(sl_stability_opts, &o);
+    o.noise = strcmp(r->plan->run.stability, "none") == 0 ? "" : r->plan->run.stability;
+    o.rows = sl_ground_eval_rows(r, g) < o.rows ? sl_ground_eval_rows(r, g) : o.rows;
+    sl_status st;
+    SL_GO(sl_ground_open(r, g, SL_ROWS_TEST, t, &rows, err));
+    SL_GO(sl_eval_stability(r->ctx, s->sae, rows, &o, g->world ? sl_world_truth_of(g->world) : NULL, &s->m, &report, err));
+    SL_GO(sl_run_save(r->ctx, dir, "stability.json", report_json(&report), err));
+done:
+    sl_stability_report_release(r->ctx, &report);
+    sl_act_source_free(rows);
+    return st;
+}
+
 /* Rows with the combinations that training never showed: fvu_ood, and the gap to the other rows. */
 static sl_status on_withheld(sl_run *r, const sl_ground *g, const sl_trained *t, subject *s, sl_err *err)
 {
@@ -168,6 +228,8 @@ static sl_status run_judge(void *arg, const char *dir, sl_err *err)
         SL_GO(in_model(r, j->t, &s, err));
     if (j->g->world && j->g->set->world->has_ood)
         SL_GO(on_withheld(r, j->g, j->t, &s, err));
+    if (r->plan->run.stability)
+        SL_GO(under_noise(r, j->g, j->t, &s, dir, err));
     SL_GO(sl_run_save(r->ctx, dir, "result.json", sl_judge_json(&s.m), err));
 done:
     sl_baseline_free(s.baseline);
@@ -181,5 +243,7 @@ sl_status sl_judge_stage(sl_run *r, sl_trained *t, sl_err *err)
     sl_job j = { .r = r, .g = &r->ground[t->i_set], .t = t };
     json_t *f = j.g->world ? json_pack("{s:I}", "eval_rows", (json_int_t)j.g->set->size.eval_rows)
                            : json_pack("{s:I, s:s}", "splice_tokens", (json_int_t)r->plan->acts.splice_tokens, "hook", r->plan->acts.hook);
+    if (f && r->plan->run.stability)
+        json_object_set_new(f, "stability", json_string(r->plan->run.stability));
     return sl_run_stage(r, "sae_eval", REV_EVAL, f, (const char *const[4]){ t->sae.key, sl_ground_key(j.g, true), j.g->world ? NULL : r->lm[0].key }, run_judge, &j, &t->eval, err);
 }

@@ -15,6 +15,8 @@
 
 #include <saelab/baseline.h>
 #include <saelab/eval.h>
+#include <saelab/perturb.h>
+#include <saelab/stability.h>
 #include <saelab/study.h>
 #include <saelab/task.h>
 #include <saelab/world.h>
@@ -30,6 +32,7 @@ typedef struct sl_plan_run { /* option table sl_plan_run_opts */
     int64_t seeds;           /* SAE seeds: 0 .. seeds-1 */
     int64_t folds;           /* of the held-out text, each measured on by SAEs trained on the others; 1: no cross-validation */
     bool probes;             /* probes and explanations too */
+    const char *stability;   /* kinds of noise to draw robustness curves of ("gauss,inject", "all"); "none": only the plain scores; NULL: not measured */
 } sl_plan_run;
 
 typedef struct sl_plan_lm { const char *preset; int64_t seeds; } sl_plan_lm;
@@ -65,6 +68,7 @@ typedef struct sl_arm {
     char name[48];
     sl_arm_how how;
     sl_sae_train_config train;         /* of an SAE */
+    sl_perturb_config perturb;         /* its perturbation layer, under `perturb` */
     const sl_variant_info *variant;    /* NULL: a baseline */
     const sl_baseline_info *baseline;  /* NULL: an SAE */
     void *own;                         /* the option struct of the variant or the baseline */

@@ -23,6 +23,8 @@ static int parts_of(sl_arm *a, part out[MOST_PARTS])
     out[n++] = (part){ NULL, sl_arm_opts, &a->how };
     if (a->variant)
         out[n++] = (part){ NULL, sl_sae_train_opts, &a->train };
+    if (a->variant)
+        out[n++] = (part){ "perturb", sl_perturb_opts, &a->perturb };
     out[n++] = (part){ NULL, a->variant ? a->variant->opts : a->baseline->opts, a->own };
     return n;
 }
@@ -148,6 +150,7 @@ static sl_status new_cell(sl_plan *p, sl_cell *c, sl_ynode map, sl_err *err)
         return sl_fail(err, SL_MEM, a->name, NULL, "no memory for the options of an arm");
     sl_opts_default(sl_arm_opts, &a->how);
     sl_opts_default(sl_sae_train_opts, &a->train);
+    sl_opts_default(sl_perturb_opts, &a->perturb);
     if (a->variant)
         a->train.variant = a->variant->name;
     sl_opts_default(a->variant ? a->variant->opts : a->baseline->opts, a->own);
@@ -272,6 +275,11 @@ json_t *sl_arm_json(const sl_arm *a)
         return json_pack("{s:s, s:I, s:o}", "baseline", a->baseline->name, "rows", (json_int_t)a->how.rows, "baseline_options", own);
     json_t *j = sl_opts_json(sl_sae_train_opts, &a->train);
     json_object_set_new(j, "variant_options", own);
+    if (sl_perturb_wanted(&a->perturb)) {
+        json_t *perturb = sl_opts_json(sl_perturb_opts, &a->perturb);
+        json_object_del(perturb, "seed");
+        json_object_set_new(j, "perturb", perturb);
+    }
     json_object_del(j, "seed"); /* the seed is the replicate, not the arm */
     return j;
 }

@@ -294,7 +294,11 @@ static sl_status copy_trained(const sl_run *r, const sl_trained *t, const char *
     SL_TRY(sl_copy_dir(r->ctx, from, to, err));
     SL_TRY(sl_copy_file(r->ctx, t->sae.dir, to, "metrics.csv", err));
     SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "firing_rates.npy", err));
-    return t->arm->variant ? sl_copy_file(r->ctx, t->eval.dir, to, "distributions.json", err) : SL_OK;
+    if (!t->arm->variant)
+        return SL_OK;
+    if (r->plan->run.stability)
+        SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "stability.json", err));
+    return sl_copy_file(r->ctx, t->eval.dir, to, "distributions.json", err);
 }
 
 static sl_status copy_models(const sl_run *r, const char *dir, sl_err *err)
