@@ -166,6 +166,11 @@ struct sl_kern {
     void (*encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip, int64_t n_active, sl_csr *z);
     /* Values of a frozen selection: z.val = x . W[idx] + b[idx], the index structure kept (gradient checks). */
     void (*encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);
+    /* Rows row0 .. of z, after those before: the min(most, number positive) largest of each row of `dense` [.., F], as encode_topk selects.
+     * z->capacity >= (row0 + rows) * min(most, F). */
+    void (*csr_topk)(const sl_kern *k, const sl_tensor *dense, int64_t most, int64_t row0, sl_csr *z);
+    /* Feature f with skip[f] == 0 owns one place; its entry, its row and its place in ids (I32 [F]) are its number among these. */
+    void (*csc_of_mask)(const sl_kern *k, const sl_tensor *skip /* U8 [F] */, sl_csc *t, sl_tensor *ids);
     void (*csr_from_dense)(const sl_kern *k, const sl_tensor *dense, sl_csr *z); /* entries > 0; capacity >= rows * F */
     void (*csr_to_dense)(const sl_kern *k, const sl_csr *z, sl_tensor *dense);
     /* The `total` largest of all entries of `in`, whose values are positive; order: value descending, then row, then feature. out->capacity >=

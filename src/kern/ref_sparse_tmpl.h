@@ -64,15 +64,15 @@ static void encode_rows(const REAL *x, const REAL *w, const REAL *b, int64_t r0,
             v[r * F + f] = DOT(x + (r0 + r) * d, w + f * d, d) + b[f];
 }
 
-/* Closes the gaps between rows that were written `limit` entries apart; row_ptr[r + 1] holds the count of row r. */
-static void compact(sl_csr *z, int64_t limit)
+/* Closes the gaps between rows from .. from + rows that were written `limit` entries apart; row_ptr[r + 1] holds the count of row r. */
+static void compact(sl_csr *z, int64_t from, int64_t rows, int64_t limit)
 {
     REAL *val = z->val;
-    z->row_ptr[0] = 0;
-    for (int64_t r = 0; r < z->n_rows; r++) {
-        int64_t n = z->row_ptr[r + 1], to = z->row_ptr[r];
-        memmove(z->idx + to, z->idx + r * limit, (size_t)n * sizeof *z->idx);
-        memmove(val + to, val + r * limit, (size_t)n * sizeof *val);
+    int64_t start = z->row_ptr[from];
+    for (int64_t r = from; r < from + rows; r++) {
+        int64_t n = z->row_ptr[r + 1], to = z->row_ptr[r], at = start + (r - from) * limit;
+        memmove(z->idx + to, z->idx + at, (size_t)n * sizeof *z->idx);
+        memmove(val + to, val + at, (size_t)n * sizeof *val);
         z->row_ptr[r + 1] = to + n;
     }
 }
@@ -99,7 +99,37 @@ static void encode_topk(const sl_kern *k, const sl_tensor *x, const sl_tensor *W
         for (int64_t r = r0; r < r0 + n; r++)
             z->row_ptr[r + 1] = select_row(v + (r - r0) * F, F, no, limit, z->idx + r * limit, val + r * limit);
     }
-    compact(z, limit);
+    z->row_ptr[0] = 0;
+    compact(z, 0, B, limit);
+}
+
+static void csr_topk(const sl_kern *k, const sl_tensor *dense, int64_t most, int64_t row0, sl_csr *z)
+{
+    const REAL *v = real(dense);
+    REAL *val = z->val;
+    int64_t rows = sl_rows(dense), F = sl_cols(dense), limit = at_most(most, F), start = row0 ? z->row_ptr[row0] : 0;
+    assert(row0 + rows <= z->n_rows && z->n_cols == F && z->capacity >= start + rows * limit);
+    #pragma omp parallel for num_threads(sl_team(k, rows * F)) schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        z->row_ptr[row0 + r + 1] = select_row(v + r * F, F, NULL, limit, z->idx + start + r * limit, val + start + r * limit);
+    z->row_ptr[row0] = start;
+    compact(z, row0, rows, limit);
+}
+
+static void csc_of_mask(const sl_kern *k, const sl_tensor *skip, sl_csc *t, sl_tensor *ids)
+{
+    const uint8_t *no = skip->data;
+    int32_t *id = ids->data, n = 0;
+    (void)k;
+    assert(t->n_cols == sl_numel(skip) && sl_numel(ids) == t->n_cols);
+    t->ptr[0] = 0;
+    for (int64_t f = 0; f < t->n_cols; f++) {
+        if (!no[f]) {
+            t->entry[n] = t->row[n] = n;
+            id[n++] = (int32_t)f;
+        }
+        t->ptr[f + 1] = n;
+    }
 }
 
 static void encode_at(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z)

@@ -34,6 +34,7 @@ static inline void fetch_row(const float *row, int64_t n)
 
 void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip,
                                int64_t n_active, sl_csr *z);
+void SL_V(sl_simd_csr_topk)(const sl_kern *k, const sl_tensor *dense, int64_t most, int64_t row0, sl_csr *z);
 void SL_V(sl_simd_encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);
 void SL_V(sl_simd_csr_from_dense)(const sl_kern *k, const sl_tensor *dense, sl_csr *z);
 void SL_V(sl_simd_sparse_decode)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *bias, sl_tensor *y);

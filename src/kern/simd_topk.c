@@ -92,16 +92,16 @@ static bool failed(const topk *j)
     return any;
 }
 
-/* Closes the gaps between rows that were written k entries apart; row_ptr[r + 1] holds the count of row r. */
-static void compact(sl_csr *z, int64_t k)
+/* Closes the gaps between rows from .. from + rows that were written k entries apart; row_ptr[r + 1] holds the count of row r. */
+static void compact(sl_csr *z, int64_t from, int64_t rows, int64_t k)
 {
     float *val = z->val;
-    z->row_ptr[0] = 0;
-    for (int64_t r = 0; r < z->n_rows; r++) {
-        int64_t n = z->row_ptr[r + 1], to = z->row_ptr[r];
-        if (to != r * k) {
-            memmove(z->idx + to, z->idx + r * k, (size_t)n * sizeof *z->idx);
-            memmove(val + to, val + r * k, (size_t)n * sizeof *val);
+    int64_t start = z->row_ptr[from];
+    for (int64_t r = from; r < from + rows; r++) {
+        int64_t n = z->row_ptr[r + 1], to = z->row_ptr[r], at = start + (r - from) * k;
+        if (to != at) {
+            memmove(z->idx + to, z->idx + at, (size_t)n * sizeof *z->idx);
+            memmove(val + to, val + at, (size_t)n * sizeof *val);
         }
         z->row_ptr[r + 1] = to + n;
     }
@@ -136,7 +136,7 @@ void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_te
         }
         SL_V(sl_topk_decide)(&j, team);
     }
-    compact(z, j.k);
+    compact(z, 0, B, j.k);
 }
 
 void SL_V(sl_simd_encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z)
@@ -152,4 +152,44 @@ void SL_V(sl_simd_encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tens
                 fetch_row(w + z->idx[e + 1] * d, d);
             val[e] = vf_exact_dot(in + r * d, w + z->idx[e] * d, d) + bias[z->idx[e]];
         }
+}
+
+/* The same of values at hand. sort: [F] */
+static int64_t keep_row(const float *v, int64_t F, int64_t most, float *sort, int32_t *idx, float *val)
+{
+    float least = 0;
+    int64_t positive = 0, equals = 0, kept = 0;
+    for (int64_t f = 0; f < F; f++) {
+        sort[positive] = v[f];
+        positive += v[f] > 0;
+    }
+    if (positive > most) {
+        least = SL_V(sl_topk_kth)(sort, positive, most);
+        equals = most;
+        for (int64_t i = 0; i < positive; i++)
+            equals -= sort[i] > least;
+    }
+    for (int64_t f = 0; f < F; f++)
+        if (v[f] > least || (v[f] == least && equals-- > 0)) {
+            idx[kept] = (int32_t)f;
+            val[kept++] = v[f];
+        }
+    return kept;
+}
+
+void SL_V(sl_simd_csr_topk)(const sl_kern *k, const sl_tensor *dense, int64_t most, int64_t row0, sl_csr *z)
+{
+    const float *v = dense->data;
+    int64_t rows = sl_rows(dense), F = sl_cols(dense), limit = sl_min64(most, F), share = sl_round_up(F + 1, 16), start = row0 ? z->row_ptr[row0] : 0;
+    float *val = (float *)z->val + start;
+    int32_t *idx = z->idx + start;
+    assert(row0 + rows <= z->n_rows && z->n_cols == F && z->capacity >= start + rows * limit);
+    float *sort = sl_kern_scratch(k, SL_SIMD_A, (size_t)(k->n_threads * share) * sizeof *sort);
+    if (!sort)
+        return;
+    #pragma omp parallel for num_threads(sl_team(k, rows * F)) schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        z->row_ptr[row0 + r + 1] = keep_row(v + r * F, F, limit, sort + omp_get_thread_num() * share, idx + r * limit, val + r * limit);
+    z->row_ptr[row0] = start;
+    compact(z, row0, rows, limit);
 }

@@ -71,5 +71,6 @@ void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread);
 void SL_V(sl_topk_propose)(topk *j, int64_t r, int64_t p, uint32_t hits, const float *bounds); /* candidates p + bits of hits */
 int64_t SL_V(sl_topk_rescore)(topk *j, int64_t r);           /* at the end of a part of W: exact values made */
 void SL_V(sl_topk_decide)(topk *j, int team);
+float SL_V(sl_topk_kth)(float *v, int64_t n, int64_t k);     /* the k-th largest (k from 1) of v [n], none of them NaN; v is reordered */
 
 #endif

@@ -31,8 +31,8 @@ float SL_V(sl_topk_norm)(const float *x, int64_t d)
 
 /* ---- proposals ---- */
 
-/* The k-th largest (k from 1) of v [n], none of them NaN; v is reordered. Hoare, "Find", CACM 4(7), 1961, algorithm 65. */
-static float kth_largest(float *v, int64_t n, int64_t k)
+/* Hoare, "Find", CACM 4(7), 1961, algorithm 65. */
+float SL_V(sl_topk_kth)(float *v, int64_t n, int64_t k)
 {
     int64_t lo = 0, hi = n - 1;
     while (lo < hi) {
@@ -92,7 +92,7 @@ static void raise_limit(topk *j, int64_t r, float *sort)
         if (at[i] < 0 && val[i] >= j->limit[r])
             sort[known++] = val[i];
     if (known >= j->k)
-        j->limit[r] = fmaxf(j->limit[r], kth_largest(sort, known, j->k));
+        j->limit[r] = fmaxf(j->limit[r], SL_V(sl_topk_kth)(sort, known, j->k));
     for (int32_t i = 0; i < n; i++) {
         at[kept] = at[i];
         val[kept] = val[i];
@@ -109,7 +109,7 @@ static int64_t make_best_exact(topk *j, int64_t r, float *sort)
         return 0;
     for (int32_t i = 0; i < n; i++)
         sort[i] = j->val[r * j->cap + i];
-    int64_t made = make_exact(j, r, 0, kth_largest(sort, n, j->k));
+    int64_t made = make_exact(j, r, 0, SL_V(sl_topk_kth)(sort, n, j->k));
     raise_limit(j, r, sort);
     return made;
 }
@@ -184,7 +184,7 @@ static void choose(const topk *j, int64_t r, const float *v, const int32_t *at, 
         if (v[i] > 0)
             sort[m++] = v[i];
     if (m > j->k) {
-        least = kth_largest(sort, m, j->k);
+        least = SL_V(sl_topk_kth)(sort, m, j->k);
         equals = j->k;
         for (int64_t i = 0; i < m; i++)
             equals -= sort[i] > least;

@@ -105,9 +105,11 @@ bool sl_temp_of_dout(sl_tape *t, sl_node *n, sl_temp *out);
 /* ---- sparse codes, op_sparse.c ---- */
 
 sl_csr *sl_tape_csr(sl_tape *t, int64_t n_rows, int64_t n_cols, int64_t capacity); /* without val; NULL after making the tape fail */
+sl_csc *sl_tape_csc(sl_tape *t, const sl_csr *z); /* z in feature-major order; NULL after making the tape fail */
 void sl_code_frozen(sl_tape *t, sl_node *n);     /* the selection of the same node of t->frozen, values of in 0, 1, 2: x, W_enc, b_enc */
 void sl_code_clear_tail(sl_tape *t, sl_node *n); /* zeroes the values beyond the last entry, so that any operator may take the whole array */
 void sl_encode_backward(sl_tape *t, sl_node *n); /* of an encoder with the inputs x, W_enc, b_enc */
+bool sl_is_shifted(const sl_tape *t, const sl_node *x); /* only the row that x's rows are shifted by takes a gradient */
 
 /* ---- examples of the gradient checker: the same calls in the same order give the same data ---- */
 
@@ -160,6 +162,7 @@ extern const sl_op sl_op_sum, sl_op_mean, sl_op_sq_dist;                        
 extern const sl_op sl_op_stop_grad, sl_op_freeze, sl_op_replace;                 /* op_pass.c */
 extern const sl_op sl_op_encode_batch, sl_op_code_slice, sl_op_code_add;         /* op_codes.c */
 extern const sl_op sl_op_encode_topk, sl_op_encode_topk_among, sl_op_sparse_decode; /* op_sparse.c */
+extern const sl_op sl_op_decode_among;                                           /* op_among.c */
 extern const sl_op sl_op_jumprelu, sl_op_l0_step, sl_op_hinge, sl_op_gate, sl_op_penalty; /* op_latents.c */
 extern const sl_op sl_op_attend, sl_op_mix, sl_op_pairs_entropy, sl_op_code_rows;          /* op_compose.c */
 extern const sl_op sl_op_scale_by, sl_op_softplus, sl_op_decorrelate;                      /* op_compose_more.c */

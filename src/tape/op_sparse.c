@@ -68,21 +68,25 @@ static void encode_forward(sl_tape *t, sl_node *n)
     sl_code_clear_tail(t, n);
 }
 
+sl_csc *sl_tape_csc(sl_tape *t, const sl_csr *z)
+{
+    sl_csc *c = sl_tape_bytes(t, sizeof *c);
+    size_t places = (size_t)z->row_ptr[z->n_rows] * sizeof(int32_t);
+    if (!c)
+        return NULL;
+    *c = (sl_csc){ z->n_cols, sl_tape_bytes(t, (size_t)(z->n_cols + 1) * sizeof *c->ptr), sl_tape_bytes(t, places), sl_tape_bytes(t, places) };
+    if (!c->ptr || !c->entry || !c->row)
+        return NULL;
+    t->kern->csr_transpose(t->kern, z, c);
+    return c;
+}
+
 /* The code of node n in feature-major order; NULL after making the tape fail. */
 static const sl_csc *feature_major(sl_tape *t, sl_node *n)
 {
-    if (n->csc)
-        return n->csc;
-    sl_csc *c = sl_tape_bytes(t, sizeof *c);
-    size_t capacity = (size_t)n->csr->row_ptr[n->csr->n_rows] * sizeof(int32_t);
-    if (!c)
-        return NULL;
-    *c = (sl_csc){ n->csr->n_cols, sl_tape_bytes(t, (size_t)(n->csr->n_cols + 1) * sizeof *c->ptr), sl_tape_bytes(t, capacity), sl_tape_bytes(t, capacity) };
-    if (!c->ptr || !c->entry || !c->row)
-        return NULL;
-    t->kern->csr_transpose(t->kern, n->csr, c);
-    n->csc = c;
-    return c;
+    if (!n->csc)
+        n->csc = sl_tape_csc(t, n->csr);
+    return n->csc;
 }
 
 /* Adds the gradient of the dictionary that is input i of n. A parameter may keep it as a term: then n's own gradient, which is coef or
@@ -102,7 +106,7 @@ static void add_dict_grad(sl_tape *t, sl_node *n, int i, const sl_csc *at, const
 }
 
 /* Where x is x0 + s r, r [d_in], and only r has a gradient, no row of dx is needed: dr += s sum_rows dx = s sum_f (sum of f's dz) W_f. */
-static bool is_shifted(const sl_tape *t, const sl_node *x)
+bool sl_is_shifted(const sl_tape *t, const sl_node *x)
 {
     return (x->op == &sl_op_sub_row || x->op == &sl_op_add_row) && !sl_wants(t, x, 0) && sl_wants(t, x, 1);
 }
@@ -136,7 +140,7 @@ void sl_encode_backward(sl_tape *t, sl_node *n)
     if (db)
         k->dict_grad(k, at, &n->grad, sl_in(t, n, 0), NULL, db);
     sl_node *x = sl_node_at(t, n->in[0]);
-    if (is_shifted(t, x)) {
+    if (sl_is_shifted(t, x)) {
         shift_backward(t, n, at, x);
         return;
     }

@@ -11,7 +11,7 @@ const sl_op *const sl_op_table[] = {
     &sl_op_xent, &sl_op_head_xent,
     &sl_op_sum, &sl_op_mean, &sl_op_sq_dist,
     &sl_op_stop_grad, &sl_op_freeze, &sl_op_replace,
-    &sl_op_encode_topk, &sl_op_encode_topk_among, &sl_op_sparse_decode,
+    &sl_op_encode_topk, &sl_op_encode_topk_among, &sl_op_sparse_decode, &sl_op_decode_among,
     &sl_op_encode_batch, &sl_op_code_slice, &sl_op_code_add,
     &sl_op_jumprelu, &sl_op_l0_step, &sl_op_hinge, &sl_op_gate, &sl_op_penalty,
     &sl_op_encode_at, &sl_op_code_of, &sl_op_code_minus, &sl_op_code_keep, &sl_op_row_weights, &sl_op_col_weights, &sl_op_stability,

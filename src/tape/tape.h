@@ -160,6 +160,8 @@ sl_var sl_replace(sl_tape *t, sl_var x, sl_var with);              /* value and 
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc /* [F] */, int64_t k);
 /* skip [F] U8: features that are no candidates (AuxK) */
 sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip);
+/* sl_sparse_decode of the same selection, without a bias, for many latents a row of few features: these features' rows are gathered once. [rows, d] */
+sl_var sl_decode_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, sl_var W_dec, int64_t k, const sl_tensor *skip);
 sl_code sl_encode_batch(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t total); /* the `total` largest of the whole batch */
 sl_code sl_code_slice(sl_tape *t, sl_code z, int64_t from, int64_t to);                    /* its features from <= f < to */
 sl_code sl_code_add(sl_tape *t, sl_code a, sl_code b);

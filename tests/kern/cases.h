@@ -7,7 +7,7 @@
 
 #include "kern/kern.h"
 
-enum { N_SHAPE = 6, MAX_BLOCK = 48 };
+enum { N_SHAPE = 6, MAX_BLOCK = 96 };
 typedef struct kshape { int64_t m, n, k; /* rows, columns, inner */ int64_t B, T, hd; int H; /* attention */ } kshape;
 extern const kshape kshapes[N_SHAPE];
 
