@@ -31,7 +31,7 @@ sl_status sl_onednn_int8(sl_ctx *ctx, sl_int8 *g, bool *fast, sl_err *err) SL_US
 
 /* The product that encode_topk screens with, NULL: none. Its self-test has passed. */
 const sl_int8 *sl_kern_int8(const sl_kern *k);
-/* Extreme and mixed sums against plain C; false: the product is wrong on this machine. */
+/* Extreme and mixed sums against plain C; false: the product is wrong on this machine, or there was no memory (sl_kern_failed). */
 bool sl_int8_selftest(const sl_int8 *g, const sl_kern *k);
 
 #endif

@@ -17,6 +17,7 @@ typedef struct state {
     sl_ctx *ctx;
     dnnl_engine_t engine;
     int64_t d; /* what follows is for: 0 nothing */
+    bool no_memory;
     dnnl_primitive_desc_t product_pd, pack_pd;
     dnnl_primitive_t product, pack;
     size_t panel_bytes;
@@ -94,6 +95,7 @@ static bool lane_make(state *t, lane *l, shape *x, shape *plain, shape *c)
     const_dnnl_memory_desc_t pad = dnnl_primitive_desc_query_md(t->product_pd, dnnl_query_scratchpad_md, 0);
     size_t bytes = dnnl_memory_desc_get_size(pad);
     l->scratch = sl_alloc(t->ctx, bytes + SL_INT8_ALIGN);
+    t->no_memory = !l->scratch;
     return l->scratch && dnnl_stream_create(&l->stream, t->engine, dnnl_stream_default_flags) == dnnl_success
         && dnnl_memory_create(&l->x, shape_of(x), t->engine, DNNL_MEMORY_NONE) == dnnl_success
         && dnnl_memory_create(&l->w, w, t->engine, DNNL_MEMORY_NONE) == dnnl_success
@@ -142,6 +144,8 @@ static size_t prepare(const sl_int8 *g, const sl_kern *k, int64_t d)
     for (int i = 0; i < 4; i++)
         shape_free(&s[i]);
     if (!good) {
+        if (!t->lane || t->no_memory)
+            sl_kern_impl_of(k)->failed = true;
         forget(t);
         return 0;
     }

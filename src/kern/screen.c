@@ -77,7 +77,9 @@ bool sl_int8_selftest(const sl_int8 *g, const sl_kern *k)
     size_t panel = g->prepare(g, k, D);
     int8_t *x = sl_alloc(k->ctx, (size_t)(g->rows * D)), *w = sl_alloc(k->ctx, (size_t)(g->cols * D)), *packed = sl_alloc(k->ctx, panel);
     int32_t *c = sl_alloc(k->ctx, (size_t)(g->rows * g->cols) * sizeof *c);
-    bool good = panel && x && w && packed && c;
+    bool memory = x && w && packed && c, good = panel && memory;
+    if (!memory)
+        sl_kern_impl_of(k)->failed = true;
     if (good) {
         fill(x, g->rows, g->x_max, 3);
         fill(w, g->cols, g->w_max, 8);

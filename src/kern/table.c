@@ -109,6 +109,8 @@ static sl_status get(sl_ctx *ctx, sl_dtype dtype, const char *layers, bool optio
         sl_kern_ref_f64(&t->k);
     else
         st = fill_layers(t, layers, optional, err);
+    if (st == SL_OK && t->impl.failed)
+        st = sl_fail(err, SL_MEM, "kernels", NULL, "no memory for the self-test of integer products");
     if (st != SL_OK) {
         free_table(ctx, t);
         return st;
