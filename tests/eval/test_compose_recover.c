@@ -169,6 +169,55 @@ static void whole(void **state)
     sl_ctx_free(ctx);
 }
 
+/* A random compositional SAE through everything: its attribution is exact, ablation is measured, the decoder's pairs are too. */
+static void compositional(void **state)
+{
+    (void)state;
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_err err;
+    enum { N = 600, D = 8, M = 16, K = 4 };
+    float x[N * D];
+    sl_sae *s;
+    sl_tensor t;
+    sl_codes z;
+    sl_compositional_options v;
+    sl_opts_default(sl_variant_find("compositional")->opts, &v);
+    v.k = K;
+    v.d_c = D;
+    v.n_head = 2;
+    v.m_c = 8;
+    v.k_c = 4;
+    sl_assert_ok(sl_sae_new(ctx, "compositional", D, M, &v, 3, &s, &err));
+    sl_assert_ok(sl_sae_weight(s, "rho", &t, &err));
+    ((float *)t.data)[0] = 5;
+    sl_rng rng = sl_rng_at(9, SL_RNG_TEST, 0, 0);
+    for (int64_t i = 0; i < N * D; i++)
+        x[i] = (float)sl_rng_normal(&rng);
+    sl_assert_ok(sl_codes_new(ctx, N, K, &z, &err));
+    sl_assert_ok(sl_sae_encode(s, x, N, &z, NULL, &err));
+    sl_assert_ok(sl_sae_weight(s, "W_dec", &t, &err));
+    sl_eval_data d = { .seed = 1, .d_in = D, .d_sae = M, .n_rows = N, .x = x, .W_dec = t.data, .z = sl_sparse_of(&z, N, M) };
+    sl_metrics m = { 0 };
+    sl_composition_pictures p = { 0 };
+    sl_composition_opts o = sl_composition_defaults();
+    o.n_triples = 300;
+    o.min_rows = 5;
+    sl_assert_ok(sl_eval_composition(ctx, s, &(sl_composition_input){ &d, NULL, NULL }, &o, &m, &p, &err));
+    assert_true(worked_value(&m, "attribution_error") < 1e-4);
+    assert_true(worked_value(&m, "l0_c") > 0 && worked_value(&m, "dead_compositions") < 1);
+    assert_true(worked_value(&m, "branch_energy") > worked_value(&m, "comp_energy") && worked_value(&m, "comp_energy") > 0);
+    assert_true(worked_value(&m, "causal_pi") > .2 && worked_value(&m, "index_mean") > 0);
+    assert_true(isfinite(worked_value(&m, "interaction_cooccurrence")) && isfinite(worked_value(&m, "decoder_cooccurrence")));
+    assert_true(p.n_units > 0 && p.n_edges > 0 && p.n_attention == M && p.n_head == 2 && p.d_sae == M);
+    for (int i = 0; i < m.n; i++)
+        assert_true(isfinite(m.v[i].value) && (!m.v[i].is_null || m.v[i].reason[0]));
+    sl_composition_pictures_release(ctx, &p);
+    sl_metrics_release(ctx, &m);
+    sl_codes_release(ctx, &z);
+    sl_sae_free(s);
+    sl_ctx_free(ctx);
+}
+
 static void bad_inputs(void **state)
 {
     (void)state;
@@ -212,6 +261,7 @@ static void bad_inputs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(claims), cmocka_unit_test(families), cmocka_unit_test(whole), cmocka_unit_test(bad_inputs) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(claims), cmocka_unit_test(families), cmocka_unit_test(whole), cmocka_unit_test(compositional),
+                                        cmocka_unit_test(bad_inputs) };
     return cmocka_run_group_tests_name("eval_compose_recover", tests, NULL, NULL);
 }
