@@ -110,6 +110,7 @@ typedef struct sl_act_info {
     bool has_tokens;       /* rows have token, document and position */
     const char *const *labels; int64_t n_labels; /* one string a row in place of tokens, or NULL */
     int64_t d_out;         /* width of the targets y that rows are paired with (transcoders); 0: no targets */
+    char hook_y[96];       /* where they come from; "" without targets */
     float *mean_y;         /* [d_out] and scale_y: of the targets, as mean and scale are of the rows */
     double scale_y;
 } sl_act_info;
@@ -167,6 +168,10 @@ sl_status sl_acts_import(sl_ctx *ctx, int n_paths, const char *const *paths, con
  * equal options give. Labels, tokens and places are x's. Takes both, on failure too. SL_SHAPE: their numbers of rows differ; SL_ARG: one has
  * targets already; SL_MEM. Reading it, SL_DATA: row id, token, document or position of a row (where both have it) is not its target's. */
 sl_status sl_acts_pair(sl_ctx *ctx, sl_act_source *x, sl_act_source *y, sl_act_source **out, sl_err *err) SL_USE_RESULT;
+/* Reads s ahead in a thread of its own: while the caller works on one batch, the next, of as many rows, is fetched and copied, so that a disk or a
+ * model behind s is waited for only when it is slower than the caller. Rows, order and errors are those of s. Takes s, on failure too; nothing
+ * else may use s meanwhile. SL_ARG: s is a world's, whose truth it does not pass on (n_rows -1); SL_MEM. */
+sl_status sl_acts_prefetch(sl_ctx *ctx, sl_act_source *s, sl_act_source **out, sl_err *err) SL_USE_RESULT;
 void sl_act_source_free(sl_act_source *s); /* calls close, which frees s itself; NULL is legal */
 
 #endif

@@ -124,4 +124,17 @@ typedef struct sl_capture_config {
  * hook's activations (one row a token, in a new store at dir). SL_ARG, SL_DATA (no rows), SL_CANCELLED, and what the store says. */
 sl_status sl_lm_capture(sl_lm *m, const char *model_name, const sl_corpus *c, int64_t first_doc, int64_t end_doc, const char *hook, const sl_capture_config *cc, const char *dir, sl_err *err) SL_USE_RESULT;
 
+typedef struct sl_stream_config {
+    int64_t n_tokens;      /* rows of a pass over the text at most, from its first documents; 0: all there are */
+    bool drop_first;       /* as in a capture */
+    int64_t shuffle_rows;  /* rows that are mixed with one another, in whole windows; twice as many are held in memory */
+    uint64_t seed;         /* of the order */
+} sl_stream_config;
+/* The rows that a capture would store, made as they are asked for: windows come in random order, another one in each pass over the text, and rows
+ * are shuffled within blocks of about shuffle_rows; while one block is given out the next is computed bit by bit. Rows are a function of their
+ * place, so that seek costs one block. n_rows is one pass; `row` is the place of the token in the corpus; mean and scale are not known.
+ * It has a copy of the model and a context of its own: sl_acts_prefetch may run it in another thread. c is borrowed. Errors as sl_lm_load's and
+ * sl_lm_capture's. */
+sl_status sl_lm_stream(sl_ctx *ctx, const char *lm_dir, const sl_corpus *c, int64_t first_doc, int64_t end_doc, const char *hook, const sl_stream_config *sc, sl_act_source **out, sl_err *err) SL_USE_RESULT;
+
 #endif

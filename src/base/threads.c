@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "base/threads.h"
 
+#include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -67,3 +68,5 @@ int sl_default_threads(void)
         n = quota < 1 ? 1 : (int)quota;
     return n;
 }
+
+void sl_thread_begin(void) { omp_set_num_threads(1); }

@@ -61,6 +61,7 @@ static sl_act_info info_of(const sl_act_source *x, const sl_act_source *y)
     sl_act_info info = x->info;
     char text[160];
     info.d_out = y->info.d_in;
+    memcpy(info.hook_y, y->info.hook, sizeof info.hook_y);
     info.mean_y = y->info.mean;
     info.scale_y = y->info.scale;
     snprintf(text, sizeof text, "pair\n%s\n%s\n", x->info.data_hash, y->info.data_hash);
