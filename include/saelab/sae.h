@@ -32,7 +32,7 @@ sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_s
 void sl_sae_free(sl_sae *s); /* NULL is legal */
 
 typedef struct sl_sae_info {
-    char variant[48], hook[96], model[128], dataset[64];
+    char variant[48], hook[96], hook_out[96], model[128], dataset[64]; /* hook_out: where a transcoder's targets come from; "" when it is not known */
     int64_t d_in, d_out, d_sae;
     bool has_target;        /* it predicts a target y, not x: a transcoder */
     const char *format;     /* of the file that it was loaded from: "saelens", "sparsify", "dictionary_learning", "npz"; "" when made here */

@@ -182,6 +182,7 @@ sl_sae_info sl_sae_about(const sl_sae *s)
     sl_sae_info i = { .d_in = s->d_in, .d_out = s->d_out, .d_sae = s->d_sae, .has_target = s->ops->d_out != NULL, .scale = s->scale, .has_mean = s->mean != NULL };
     snprintf(i.variant, sizeof i.variant, "%s", s->ops->info.name);
     memcpy(i.hook, s->hook, sizeof i.hook);
+    memcpy(i.hook_out, s->hook_out, sizeof i.hook_out);
     memcpy(i.model, s->model, sizeof i.model);
     memcpy(i.dataset, s->dataset, sizeof i.dataset);
     i.max_active = s->ops->max_active(s->opts, s->d_sae);

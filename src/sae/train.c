@@ -41,6 +41,7 @@ static sl_status allocate(sl_sae_trainer *t, sl_err *err)
 static void take_names(sl_sae *s, const sl_act_info *i)
 {
     snprintf(s->hook, sizeof s->hook, "%s", i->hook);
+    snprintf(s->hook_out, sizeof s->hook_out, "%s", s->ops->d_out ? i->hook_y : "");
     snprintf(s->model, sizeof s->model, "%s", i->model);
     snprintf(s->dataset, sizeof s->dataset, "%s", i->dataset);
 }

@@ -108,7 +108,7 @@ struct sl_sae {
     sl_param *extra[SL_SAE_EXTRA]; /* the variant's own, in an order that it knows */
     double state[SL_SAE_SCALARS]; /* in the order of ops->state */
     sl_tape *tape;              /* of sl_sae_encode, without gradients; made when first needed */
-    char hook[96], model[128], dataset[64];
+    char hook[96], hook_out[96], model[128], dataset[64]; /* hook_out: of a transcoder's targets; "" without */
     float *mean;                /* [d_in] of the training normalisation, or NULL */
     double scale;
     sl_rows_norm row_norm;

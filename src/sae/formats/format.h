@@ -23,7 +23,7 @@ typedef struct sl_sae_file {
     bool center_input;
     bool rescale_by_decoder_norm;   /* codes are a |d_j|, to be folded into the weights */
     sl_rows_norm row_norm;
-    char hook[96], model[128], dataset[64];
+    char hook[96], hook_out[96], model[128], dataset[64];
     float *mean;                    /* owned, or NULL */
     double scale;
     double state[SL_SAE_SCALARS];

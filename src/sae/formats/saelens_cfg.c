@@ -232,6 +232,7 @@ static sl_status read_cfg(sl_ctx *ctx, const char *path, const json_t *cfg, sl_s
         return sl_fail(err, SL_DATA, path, "false: b_dec is in the space of the output", "\"apply_b_dec_to_input\" of a transcoder is true");
     SL_TRY(read_finetuning(path, cfg, f, err));
     copy_text(old ? cfg : meta, "hook_name", "hook_point", f->hook, sizeof f->hook);
+    copy_text(old ? cfg : meta, "hook_name_out", "hook_point_out", f->hook_out, sizeof f->hook_out);
     copy_text(old ? cfg : meta, "model_name", "model_name", f->model, sizeof f->model);
     copy_text(old ? cfg : meta, "dataset_path", "dataset_path", f->dataset, sizeof f->dataset);
     f->recipe = sl_recipe_find(json_string_value(json_object_get(saelab, "recipe")));

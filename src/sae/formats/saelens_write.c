@@ -44,11 +44,14 @@ static json_t *saelab_bag(const sl_sae *s)
 
 static json_t *metadata(const sl_sae *s)
 {
-    return json_pack("{s:s, s:n, s:s, s:s, s:n, s:s, s:{}, s:b, s:b, s:n, s:b, s:n, s:[n], s:s, s:o}",
+    json_t *meta = json_pack("{s:s, s:n, s:s, s:s, s:n, s:s, s:{}, s:b, s:b, s:n, s:b, s:n, s:[n], s:s, s:o}",
                      "sae_lens_version", FORMAT_OF, "sae_lens_training_version", "model_name", s->model, "hook_name", s->hook,
                      "hook_head_index", "model_class_name", "HookedTransformer", "model_from_pretrained_kwargs", "prepend_bos", 0,
                      "exclude_special_tokens", 0, "sequence_separator_token", "disable_concat_sequences", 0, "context_size", "seqpos_slice",
                      "dataset_path", s->dataset, "saelab", saelab_bag(s));
+    if (meta && s->hook_out[0])
+        json_object_set_new(meta, "hook_name_out", json_string(s->hook_out));
+    return meta;
 }
 
 json_t *sl_saelens_cfg_make(const sl_sae *s)

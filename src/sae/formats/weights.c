@@ -130,6 +130,7 @@ static void take_description(sl_sae *s, sl_sae_file *f)
     s->row_norm = f->row_norm;
     s->format = f->format;
     memcpy(s->hook, f->hook, sizeof s->hook);
+    memcpy(s->hook_out, f->hook_out, sizeof s->hook_out);
     memcpy(s->model, f->model, sizeof s->model);
     memcpy(s->dataset, f->dataset, sizeof s->dataset);
     s->mean = f->mean;
