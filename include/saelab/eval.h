@@ -41,6 +41,7 @@ typedef struct sl_coder {
     const float *W_dec;     /* [d_sae, d_in], borrowed */
     void *self;
     sl_status (*encode)(void *self, const float *x, int64_t n, sl_codes *z, float *xhat, sl_err *err); /* as sl_sae_encode */
+    int64_t d_out;          /* width of x^ where it is that of a target y (transcoders), and of W_dec; 0: x^ is of x */
 } sl_coder;
 sl_coder sl_coder_of(sl_sae *s); /* borrows s */
 
@@ -49,7 +50,8 @@ sl_coder sl_coder_of(sl_sae *s); /* borrows s */
 /* One pass over rows 0 .. of the source (at most max_rows where that is > 0): l0, density, fvu, ev, dead, dense_gt10pct,
  * reconstruction_error, autoencoder_loss, neuron_sparsity, latent_sparsity, activation_entropy, latent_entropy, cosine, l2_ratio, recon_bias; with
  * bootstrap intervals over documents (without them over blocks of rows) where a value is a mean over rows. rates [d_sae]: firing rates,
- * or NULL. SL_SHAPE: another d_in; SL_DATA: no rows; SL_ARG: an endless source without max_rows; SL_NUMERIC: a row that is not finite. */
+ * or NULL. SL_SHAPE: another d_in; SL_DATA: no rows; SL_ARG: an endless source without max_rows; SL_NUMERIC: a row that is not finite.
+ * A transcoder is measured against the rows' targets, of which then every one of these is a metric; SL_SHAPE: the rows have none, or of another width. */
 sl_status sl_eval_rows(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err) SL_USE_RESULT;
 sl_status sl_eval_coder_rows(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err) SL_USE_RESULT;
 

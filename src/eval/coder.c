@@ -11,7 +11,7 @@ sl_coder sl_coder_of(sl_sae *s)
     sl_sae_info i = sl_sae_about(s);
     sl_tensor W = { 0 };
     sl_status st = sl_sae_weight(s, "W_dec", &W, NULL);
-    return (sl_coder){ i.d_in, i.d_sae, i.max_active, i.l1, st == SL_OK ? W.data : NULL, s, encode };
+    return (sl_coder){ i.d_in, i.d_sae, i.max_active, i.l1, st == SL_OK ? W.data : NULL, s, encode, i.has_target ? i.d_out : 0 };
 }
 
 /* Everything here compares x^ with x. */
@@ -23,7 +23,6 @@ static sl_status is_of_x(const sl_sae *s, sl_err *err)
 
 sl_status sl_eval_rows(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err)
 {
-    SL_TRY(is_of_x(s, err));
     sl_coder c = sl_coder_of(s);
     return sl_eval_coder_rows(ctx, &c, rows, max_rows, out, rates, err);
 }

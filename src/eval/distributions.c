@@ -33,5 +33,7 @@ sl_status sl_eval_distributions(sl_ctx *ctx, sl_sae *s, sl_act_source *rows, int
     int64_t n;
     *out = (sl_eval_dist){ 0 };
     sl_coder c = sl_coder_of(s);
+    if (c.d_out > 0)
+        return sl_fail(err, SL_UNAVAILABLE, "distributions", "an SAE", "a transcoder's targets are not its inputs");
     return sl_eval_pass(ctx, &c, rows, max_rows, see, &(seen){ &rows->info, out }, &n, err);
 }

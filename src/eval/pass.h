@@ -5,7 +5,7 @@
 #include <saelab/eval.h>
 
 typedef struct sl_pass_chunk {
-    const float *x, *xhat;  /* [n, d_in] */
+    const float *x, *xhat;  /* [n, d_in]; of a transcoder [n, d_out], x being the target */
     const sl_codes *z;      /* n rows */
     const int32_t *doc;     /* [n] or NULL */
     int64_t n, want;        /* want: rows of the whole pass */

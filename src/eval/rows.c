@@ -148,7 +148,7 @@ static void decoder_norms(const float *w, sums *a)
 
 sl_status sl_eval_coder_rows(sl_ctx *ctx, const sl_coder *c, sl_act_source *rows, int64_t max_rows, sl_metrics *out, float *rates, sl_err *err)
 {
-    sums a = { .d_in = c->d_in, .d_sae = c->d_sae, .recon.ctx = ctx };
+    sums a = { .d_in = c->d_out > 0 ? c->d_out : c->d_in, .d_sae = c->d_sae, .recon.ctx = ctx };
     int64_t n;
     sl_status st;
     SL_GO(allocate(ctx, &a, err));
