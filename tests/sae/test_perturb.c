@@ -254,7 +254,7 @@ static void quantisation_by_hand(void **state)
     c.quant = SL_QUANT_INT4; /* a step is 7 / 7 */
     sl_assert_ok(sl_perturber_new(s, &c, NULL, 0, &p, &err));
     sl_assert_ok(sl_perturber_apply(p, x, 1, 0, 0, 0, -1, &(sl_perturbed){ .x = out, .valid = &valid }, &err));
-    sl_assert_close("int4", out, (float[]){ 7, -3, 0 }, 3, 1e-6, 0);
+    sl_assert_close_f32("int4", out, (float[]){ 7, -3, 0 }, 3, 1e-6, 0);
     sl_perturber_free(p);
     sl_sae_free(s);
     sl_ctx_free(ctx);
