@@ -1,10 +1,11 @@
 /* Speed and memory of TopK training, ours against the peers' (bench/peers/sae_step.py), and of the encoder alone.
  *
- *     bench_sae [--python PYTHON] [--acts STORE] [--only check|step|encoder|sweep] [--rounds N] [--skip N] [--steps N] [--rows N] [--quick]
+ *     bench_sae [--python PYTHON] [--acts STORE] [--only wrong-rows|step|encoder|sweep|store] [--rounds N] [--skip N] [--steps N] [--rows N] [--quick]
  *
  * First that the codes are right: --rows rows (default 1,000,000) in every way of finding them. Whole steps: d 768, F 24576, k 32, B 4096, Adam,
  * clipping, unit decoder, in rounds in which ours and the peers' take turns, each in a process of its own: ours steps --skip .. --skip + --steps
- * (default 50, 200), theirs 3 after 1 to warm up, in bf16 (where some CPUs only emulate it) 1, once. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
+ * (default 50, 200), theirs 3 after 1 to warm up, in bf16 (where some CPUs only emulate it) 1, once. --quick: one round of few steps, the peers in
+ * f32 on sparse sums only. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
  * the ratios to the peers are null. The last line is one JSON object. */
 #include "bench.h"
 
@@ -25,7 +26,7 @@ typedef struct options { const char *self, *python, *acts, *only; int64_t rounds
 
 typedef struct series { double seconds[MAX_ROUNDS], rss, part[N_PART]; int n; } series;
 
-typedef struct figures { series ours, peer[N_PEER][N_MODE]; double encoder, hard, peak, bandwidth; int64_t wrong; } figures;
+typedef struct figures { series ours, peer[N_PEER][N_MODE]; double encoder, hard, peak, bandwidth, busy; int64_t wrong; } figures;
 
 static const size whole = { 768, 24576, 32, 4096 };
 
@@ -90,7 +91,7 @@ static void peer_turn(const options *o, const step_job *job, const char *npy, in
     step_job theirs = *job;
     step_result r;
     theirs.skip = mode ? 0 : 1;
-    theirs.steps = mode ? 1 : 3;
+    theirs.steps = mode || o->quick ? 1 : 3;
     if (peer_run(o->python, peers[p], modes[mode], &theirs, npy, &r))
         add(&f->peer[p][mode], &r);
 }
@@ -99,16 +100,17 @@ static void peer_turn(const options *o, const step_job *job, const char *npy, in
 static void compare(const options *o, const step_job *job, const char *npy, bool bf16, figures *f)
 {
     step_result r;
+    bool with_peers = o->python && !(o->quick && (job->dead > 0 || job->acts));
     for (int64_t i = 0; i < o->rounds; i++) {
         if (step_run(o->self, job, &r))
             add(&f->ours, &r);
-        for (int p = 0; o->python && p < N_PEER; p++)
+        for (int p = 0; with_peers && p < N_PEER; p++)
             for (int m = 0; m < (bf16 && i == 0 ? N_MODE : 1); m++)
                 peer_turn(o, job, npy, p, m, f);
     }
     print_series("saelab", "f32", &f->ours);
     print_parts(f->ours.part);
-    for (int p = 0; o->python && p < N_PEER; p++)
+    for (int p = 0; with_peers && p < N_PEER; p++)
         for (int m = 0; m < (bf16 ? N_MODE : 1); m++)
             print_series(peers[p], modes[m], &f->peer[p][m]);
 }
@@ -121,7 +123,7 @@ static void whole_steps(const options *o, sl_ctx *ctx, figures *f)
     memset(other, 0, sizeof other);
     printf("whole step, d %lld F %lld k %lld B %lld, sums of 40 of 2048 directions, steps %lld to %lld\n", (long long)whole.d, (long long)whole.F, (long long)whole.k,
            (long long)whole.B, (long long)o->skip, (long long)(o->skip + o->steps));
-    compare(o, &job, NULL, true, f);
+    compare(o, &job, NULL, !o->quick, f);
     printf("the same, with 10 %% of the latents dead and AuxK at work\n");
     job.dead = .1;
     job.skip = job.skip > 5 ? 5 : job.skip;
@@ -198,6 +200,7 @@ static void put_json(const figures *f, const sl_machine *m)
     put("peak_rss_bytes", f->ours.rss, ",");
     put("fma_peak_gflops", f->peak, ",");
     put("copy_gbytes_per_s", f->bandwidth, ",");
+    put("trainer_busy_at_500_MB_per_s", f->busy, ",");
     put("screening_on_rows_made_to_defeat_it_vs_dense", f->hard, ",\"ratios\":{");
     put("topk_f32_vs_fastest_f32", ours / f32, ",");
     put("topk_f32_vs_fastest_any", ours / any, ",");
@@ -210,7 +213,7 @@ static void put_json(const figures *f, const sl_machine *m)
 
 static int usage(void)
 {
-    fputs("usage: bench_sae [--python PYTHON] [--acts STORE] [--only check|step|encoder|sweep] [--rounds N] [--skip N] [--steps N] [--rows N] [--quick]\n", stderr);
+    fputs("usage: bench_sae [--python PYTHON] [--acts STORE] [--only wrong-rows|step|encoder|sweep|store] [--rounds N] [--skip N] [--steps N] [--rows N] [--quick]\n", stderr);
     return 2;
 }
 
@@ -251,7 +254,7 @@ static bool parse(options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static figures f = { .encoder = NAN, .hard = NAN };
+    static figures f = { .encoder = NAN, .hard = NAN, .busy = NAN };
     options o = { .self = argv[0], .rounds = 3, .skip = 50, .steps = 200, .rows = 1000000 };
     sl_machine m;
     sl_err err;
@@ -266,7 +269,7 @@ int main(int argc, char **argv)
     f.peak = fma_gflops(m.threads);
     f.bandwidth = copy_gbytes(m.threads);
     printf("%s, %s, %d threads; f32 instruction peak %.0f GFLOP/s, copy %.1f GB/s\n", m.cpu, m.kernels, m.threads, f.peak, f.bandwidth);
-    if (wanted(&o, "check")) {
+    if (wanted(&o, "wrong-rows")) {
         printf("codes against the definition\n");
         f.wrong = check_rows(ctx, o.rows);
     }
@@ -278,6 +281,10 @@ int main(int argc, char **argv)
     }
     if (wanted(&o, "sweep"))
         sweep(&o, &f);
+    if (wanted(&o, "store")) {
+        printf("rows from a slow disk\n");
+        f.busy = store_busy(ctx, o.quick);
+    }
     put_json(&f, &m);
     sl_ctx_free(ctx);
     return f.wrong ? 1 : 0;

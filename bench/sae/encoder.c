@@ -64,7 +64,7 @@ int64_t check_rows(sl_ctx *ctx, int64_t n_rows)
     static const char *const names[] = { "f32 product", "simd int8", "onednn int8" };
     static const rows_kind kinds[] = { ROWS_SUMS, ROWS_GAUSSIAN, ROWS_OUTLIERS, ROWS_HARD };
     const sl_kern *ref = table(ctx, "ref"), *k = table(ctx, NULL);
-    size s = { 64, 512, 8, 4096 };
+    size s = { 256, 512, 8, 4096 };
     int64_t all = 0, wrong[3] = { 0 };
     bool there[3] = { false };
     float *W = room(s.F * s.d), *x = room(s.B * s.d), *b = room(s.F);
@@ -153,7 +153,7 @@ double encoder_table(sl_ctx *ctx, const char *acts, bool quick, double *hard_rat
     static const int64_t widths[] = { 256, 768, 2304, 4096 };
     double ratio = NAN;
     for (int i = 0; i < 4; i++) {
-        size s = { widths[i], quick ? 8192 : 24576, 32, quick || widths[i] > 1000 ? 1024 : 4096 };
+        size s = { widths[i], quick ? 8192 : 24576, 32, quick ? 512 : widths[i] > 1000 ? 1024 : 4096 };
         float *W = room(s.F * s.d), *x = room(s.B * s.d);
         for (int kind = 0; kind < N_ROWS_KIND; kind++) {
             if (kind == ROWS_HARD && s.d != 768)
@@ -165,7 +165,7 @@ double encoder_table(sl_ctx *ctx, const char *acts, bool quick, double *hard_rat
             }
             if (kind != ROWS_STORE)
                 make_rows(x, s.B, W, s.F, s.d, (rows_kind)kind, 7);
-            speed v = measure(ctx, &s, x, W, quick ? 3 : 5);
+            speed v = measure(ctx, &s, x, W, quick ? 2 : 5);
             print_speed(rows_names[kind], &s, &v);
             if (s.d == 768 && kind == ROWS_SUMS)
                 ratio = v.screened / v.peak;
