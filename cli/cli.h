@@ -39,6 +39,7 @@ typedef struct command {
     const opt_group *groups;
     size_t cfg_size;
     bool has_config_file;   /* takes --config FILE */
+    bool has_sweep;         /* which may have a section `sweep`, that the command reads itself */
     /* After defaults, file and flags were read once: fills what a preset says; file and flags are then read again on top. NULL: none */
     sl_status (*preset)(cli *c, sl_err *err);
     sl_status (*run)(cli *c, sl_err *err);
@@ -67,6 +68,7 @@ struct cli {
     common com;
     void *cfg;              /* the command's configuration, cmd->cfg_size bytes */
     const char *config;     /* --config FILE, or NULL */
+    const char *config_more;/* further lines of config.yaml, or NULL */
     live_group group[MAX_GROUPS]; /* the command's groups, then those of every command; ended by table NULL */
     flag *flags;            /* the options of the command line, in order */
     int n_flags;

@@ -34,6 +34,8 @@ sl_status training_done(cli *c, const char *dir, sl_err *err);
 bool training_was_done(cli *c, const char *dir);
 /* Activations of a model on part of a text, for `acts capture` and `sae train --lm` (cmd_acts.c). */
 typedef struct capture { const char *lm, *text, *dataset; split part; int64_t tokens; bool drop_first; sl_acts_opts store; } capture;
+/* Its text, tokenized; takes tok. */
+sl_status capture_text(cli *c, const capture *p, sl_tok *tok, sl_corpus *out, sl_err *err);
 /* Captures each hook into dir, or with several hooks into dir/HOOK. text and dataset NULL: what the model was trained on. */
 sl_status capture_hooks(cli *c, const capture *p, const sl_strs *hooks, const char *dir, sl_err *err);
 sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err); /* prints the store, and adds it to c->result (an array) */

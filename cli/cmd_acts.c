@@ -81,7 +81,7 @@ static const sl_opt CAPTURE_OPTS[] = {
 };
 static const opt_group CAPTURE_GROUPS[] = { { "Options", NULL, CAPTURE_OPTS, 0 }, { NULL, NULL, NULL, 0 } };
 
-static sl_status open_text(cli *c, const capture *p, sl_tok *tok, sl_corpus *out, sl_err *err)
+sl_status capture_text(cli *c, const capture *p, sl_tok *tok, sl_corpus *out, sl_err *err)
 {
     const char *text = p->text, *dataset = p->dataset;
     if (!text && !dataset) {
@@ -104,7 +104,7 @@ sl_status capture_hooks(cli *c, const capture *p, const sl_strs *hooks, const ch
     int64_t first, end, begin_token, end_token;
     sl_status st;
     SL_GO(sl_lm_load(c->ctx, p->lm, &m, &tok, err));
-    SL_GO(open_text(c, p, tok, &corpus, err));
+    SL_GO(capture_text(c, p, tok, &corpus, err));
     for (int i = 0; i < hooks->n; i++)
         SL_GO(sl_hook_parse(hooks->v[i], sl_lm_cfg(m), &hook, err));
     split_docs(&corpus, p->part, &first, &end);

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 typedef struct eval_cfg {
-    const char *acts, *lm, *text, *dataset, *world;
+    const char *acts, *targets, *lm, *text, *dataset, *world;
     sl_strs world_set;
     int split;
     int64_t rows, tokens, sample, world_seed, seed;
@@ -15,6 +15,7 @@ typedef struct eval_cfg {
 
 static const sl_opt OPTS[] = {
     SL_OPT_STR(eval_cfg, acts, NULL, "store of held-out rows; none: held_out in the SAE's folder"),
+    SL_OPT_STR(eval_cfg, targets, NULL, "transcoders, with --acts: store of the same rows that they predict"),
     SL_OPT_STR(eval_cfg, lm, NULL, "model to splice the SAE into; none: the one it was trained with"),
     SL_OPT_STR(eval_cfg, text, NULL, "text for splicing; none: what the model was trained on"),
     SL_OPT_STR(eval_cfg, dataset, NULL, "or a text of `saelab data list`"),
@@ -39,6 +40,7 @@ typedef struct bench {
     sl_baseline *baseline;  /* in place of an SAE */
     sl_coder coder;
     char hook[96];
+    bool transcoder;
     sl_world *world;
     sl_act_source *rows;
     sl_lm *lm;
@@ -68,8 +70,14 @@ static sl_status open_coder(cli *c, const char *dir, bench *b, sl_err *err)
     SL_TRY(sl_sae_load(c->ctx, dir, &b->sae, err));
     b->coder = sl_coder_of(b->sae);
     sl_sae_info about = sl_sae_about(b->sae);
-    if (about.has_target)
-        return sl_fail(err, SL_UNAVAILABLE, dir, "an SAE", "a %s predicts a target, which these metrics do not know", about.variant);
+    const eval_cfg *e = c->cfg;
+    if (about.has_target && (e->world || e->probes || e->explain || e->lm))
+        return sl_fail(err, SL_UNAVAILABLE, dir, "an SAE", "a %s predicts a target, which only the metrics of rows know", about.variant);
+    if (about.has_target && (!e->acts || !e->targets))
+        return sl_fail(err, SL_ARG, dir, "--acts FOLDER and --targets FOLDER", "a %s is measured on rows with targets", about.variant);
+    if (!about.has_target && e->targets)
+        return sl_fail(err, SL_ARG, "--targets", "a transcoder", "%s predicts its own input", dir);
+    b->transcoder = about.has_target;
     snprintf(b->hook, sizeof b->hook, "%s", about.hook);
     return SL_OK;
 }
@@ -107,7 +115,13 @@ static sl_status open_rows(cli *c, const char *dir, const char *acts, bench *b, 
     const char *own = trained_on(c, dir, "acts");
     if (acts && own && strcmp(acts, own) == 0)
         sl_log(c->ctx, SL_LOG_WARN, "%s: these are the rows that it was trained on", acts);
-    return acts ? sl_acts_open(c->ctx, acts, false, &b->rows, err) : SL_OK;
+    if (acts)
+        SL_TRY(sl_acts_open(c->ctx, acts, false, &b->rows, err));
+    if (!b->transcoder)
+        return SL_OK;
+    sl_act_source *x = b->rows, *y;
+    SL_TRY(sl_acts_open(c->ctx, e->targets, false, &y, err));
+    return sl_acts_pair(c->ctx, x, y, &b->rows, err);
 }
 
 static sl_status open_all(cli *c, const char *dir, bench *b, sl_err *err)
@@ -115,7 +129,7 @@ static sl_status open_all(cli *c, const char *dir, bench *b, sl_err *err)
     const eval_cfg *e = c->cfg;
     char held_out[1100];
     struct stat sb;
-    const char *acts = e->acts, *lm = e->lm ? e->lm : e->world ? NULL : trained_on(c, dir, "lm");
+    const char *acts = e->acts, *lm = e->lm ? e->lm : e->world || b->transcoder ? NULL : trained_on(c, dir, "lm");
     if (e->world && acts)
         return sl_fail(err, SL_ARG, "--world", "one of them", "--acts and --world together");
     snprintf(held_out, sizeof held_out, "%.1000s/held_out", dir);

@@ -1,33 +1,24 @@
-/* saelab sae train | variants: sparse autoencoders. */
-#include "cmd.h"
+/* saelab sae train | variants: sparse autoencoders. Sweeps: cmd_sae_sweep.c. */
+#include "cmd_sae.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-typedef struct train_cfg {
-    const char *acts, *targets, *lm, *hook, *text, *dataset, *out_dir, *world;
-    sl_strs world_set;
-    int64_t world_seed;
-    int64_t tokens, held_out;
-    bool dry_run;
-    sl_sae_train_config train;
-    _Alignas(max_align_t) char variant[VARIANT_BYTES];
-} train_cfg;
 
 static const sl_opt TRAIN_OPTS[] = {
     OUT_DIR(train_cfg, "folder of the SAE (required)"),
     SL_OPT_STR(train_cfg, acts, NULL, "store to train on: a folder of `saelab acts`"),
     SL_OPT_STR(train_cfg, targets, NULL, "transcoders, with --acts: store of the same rows that is to be predicted"),
-    SL_OPT_STR(train_cfg, lm, NULL, "or a model, whose activations are captured first, into the SAE's folder"),
+    SL_OPT_STR(train_cfg, lm, NULL, "or a model, which runs beside the training and makes the rows as they are needed"),
     SL_OPT_STR(train_cfg, hook, NULL, "with --lm: where; none: the residual stream in the middle"),
     SL_OPT_STR(train_cfg, text, NULL, "with --lm: text to run over; none: what the model was trained on"),
     SL_OPT_STR(train_cfg, dataset, NULL, "with --lm: or a text of `saelab data list`"),
     SL_OPT_STR(train_cfg, world, NULL, "or a world of `saelab world list`; a task needs its model as well (--lm)"),
     SL_OPT_STRS(train_cfg, world_set, "KEY=VALUE: an option of the world"),
     SL_OPT_INT(train_cfg, world_seed, 42, 0, 9e15, "", "of the world"),
-    SL_OPT_INT(train_cfg, tokens, 1e6, 1, 1e15, "rows", "with --lm: rows to capture"),
-    SL_OPT_INT(train_cfg, held_out, 1e5, 1, 1e15, "rows", "with --lm: rows of the validation text to capture, for `saelab sae eval`"),
+    SL_OPT_INT(train_cfg, tokens, 0, 0, 1e15, "rows", "with --lm: rows of the text to train on, over and over; 0: all"),
+    SL_OPT_INT(train_cfg, held_out, 1e5, 0, 1e15, "rows", "with --lm: rows of the validation text to store for `saelab sae eval`; 0: none"),
+    SL_OPT_INT(train_cfg, shuffle_rows, 32768, 1, 1e9, "rows", "with --lm: rows mixed with one another; twice as many are in memory"),
+    SL_OPT_INT(train_cfg, shuffle_seed, 0, 0, 9e15, "", "with --lm: of the order of the rows"),
     SL_OPT_BOOL(train_cfg, dry_run, 0, "only say what time, memory and disk it needs"),
     SL_OPT_END
 };
@@ -39,55 +30,64 @@ static const opt_group TRAIN_GROUPS[] = {
     { NULL, NULL, NULL, 0 }
 };
 
-/* ---- train ---- */
+/* ---- what it needs ---- */
 
-/* Weights, two moments and gradients of encoder and decoder, f32, and a batch with its dense pre-activations. */
-static int64_t memory_need(int64_t d_in, int64_t d_sae, int64_t batch)
+int64_t width_of(const train_cfg *t, const sl_act_info *rows)
 {
-    return 4 * (2 * d_in * d_sae * 4 + batch * (3 * d_in + 2 * d_sae));
+    return t->train.d_sae > 0 ? t->train.d_sae : t->train.expansion * rows->d_in;
 }
 
-static sl_status check_memory(cli *c, int64_t need, sl_err *err)
+/* Encoder and decoder four times over (weights, moments, gradients), packed copies, and a batch with its dense pre-activations. */
+need training_need(const train_cfg *t, const sl_act_info *rows)
+{
+    int64_t d_out = rows->d_out > 0 ? rows->d_out : rows->d_in, d_sae = width_of(t, rows), weights = 4 * d_sae * (rows->d_in + d_out);
+    return (need){ .memory = 4 * weights + weights / 4 + 4 * t->train.batch * (3 * rows->d_in + 2 * d_out + 2 * d_sae), .disk = weights * (1 + 2 * 3) };
+}
+
+sl_status check_need(cli *c, const need *n, const char *dir, sl_err *err)
 {
     sl_machine m;
     char a[32], b[32];
     SL_TRY(sl_machine_info(c->ctx, &m, err));
-    if (m.mem_available > 0 && need > m.mem_available)
-        return sl_fail(err, SL_MEM, "sae train", "a smaller --d-sae or --batch", "it needs %s of memory and %s are available", text_bytes(a, need),
+    if (m.mem_available > 0 && n->memory > m.mem_available)
+        return sl_fail(err, SL_MEM, "sae train", "a smaller --d-sae or --batch", "it needs %s of memory and %s are available", text_bytes(a, n->memory),
                        text_bytes(b, m.mem_available));
-    return SL_OK;
+    return free_space(dir ? dir : ".", n->disk, err);
 }
 
-/* Captures the train and held-out stores below the SAE's folder, unless an earlier start did. */
-static sl_status capture_for(cli *c, train_cfg *t, sl_err *err)
+void dry_report(cli *c, const train_cfg *t, const need *n, double few, double more)
 {
-    static const struct { const char *folder; split part; } stores[] = { { "acts", SPLIT_TRAIN }, { "held_out", SPLIT_VAL } };
-    for (int i = 0; i < 2; i++) {
-        char dir[1200];
-        sl_act_source *there;
-        sl_err none;
-        snprintf(dir, sizeof dir, "%.1000s/%s", t->out_dir, stores[i].folder);
-        if (sl_acts_open(c->ctx, dir, false, &there, &none) == SL_OK) {
-            sl_act_source_free(there);
-            continue;
-        }
-        capture p = { .lm = t->lm, .text = t->text, .dataset = t->dataset, .part = stores[i].part, .tokens = i ? t->held_out : t->tokens,
-                      .store = { .dtype = SL_F32, .shuffle = true, .seed = (uint64_t)t->train.seed } };
-        SL_TRY(capture_hooks(c, &p, &(sl_strs){ &t->hook, 1 }, dir, err));
+    char b[3][32];
+    double seconds = few + (more > few ? more - few : 0) / (MORE_STEPS - FEW_STEPS) * (double)t->train.steps;
+    say(c, "ESTIMATE\ntime    about %s for %s steps, from %d measured ones\nmemory  %s\n", text_time(b[0], seconds), text_count(b[1], t->train.steps), MORE_STEPS,
+        text_bytes(b[2], n->memory));
+    say(c, "disk    %s with two checkpoints\n", text_bytes(b[0], n->disk));
+    c->result = json_pack("{s:b, s:f, s:I, s:I}", "estimate", 1, "seconds", seconds, "memory_bytes", (json_int_t)n->memory, "disk_bytes", (json_int_t)n->disk);
+}
+
+/* ---- where rows come from ---- */
+
+sl_status keep_held_out(cli *c, const train_cfg *t, const sl_strs *hooks, const char *dir, sl_err *err)
+{
+    char held_out[1200], first[1400];
+    sl_act_source *there;
+    sl_err none;
+    snprintf(held_out, sizeof held_out, "%.1000s/held_out", dir);
+    snprintf(first, sizeof first, hooks->n > 1 ? "%s/%.100s" : "%s", held_out, hooks->v[hooks->n - 1]);
+    if (t->held_out == 0)
+        return SL_OK;
+    if (sl_acts_open(c->ctx, first, false, &there, &none) == SL_OK) {
+        sl_act_source_free(there);
+        return SL_OK;
     }
-    return SL_OK;
+    capture p = { .lm = t->lm, .text = t->text, .dataset = t->dataset, .part = SPLIT_VAL, .tokens = t->held_out,
+                  .store = { .dtype = SL_F32, .shuffle = true, .seed = (uint64_t)t->shuffle_seed } };
+    return capture_hooks(c, &p, hooks, held_out, err);
 }
 
-static sl_status check_source(cli *c, train_cfg *t, sl_err *err)
+/* The hook in the middle, where none is named. */
+static sl_status choose_hook(cli *c, train_cfg *t, sl_err *err)
 {
-    if (t->world && t->acts)
-        return sl_fail(err, SL_ARG, "--world", "one of them", "--acts and --world together");
-    if (t->world)
-        return SL_OK;
-    if (!t->acts == !t->lm)
-        return sl_fail(err, SL_ARG, "--acts", "--acts FOLDER, --lm FOLDER, or --world NAME", "%s", t->acts ? "--acts and --lm together" : "what is there to train on?");
-    if (t->acts)
-        return SL_OK;
     sl_lm *m = NULL;
     sl_hook_id hook;
     char name[64];
@@ -96,25 +96,95 @@ static sl_status check_source(cli *c, train_cfg *t, sl_err *err)
     if (!t->hook)
         t->hook = sl_intern(c->words, name);
     sl_status st = t->hook ? sl_hook_parse(t->hook, sl_lm_cfg(m), &hook, err) : sl_fail(err, SL_MEM, NULL, NULL, "no memory for the hook");
-    int64_t d_in = sl_lm_cfg(m)->n_embd;
+    int64_t bytes = t->held_out * (4 * sl_lm_cfg(m)->n_embd + 12);
     sl_lm_free(m);
-    if (st != SL_OK)
-        return st;
-    int64_t bytes = (t->tokens + t->held_out) * (4 * d_in + 12);
-    char b[32];
-    if (t->dry_run)
-        say(c, "disk    %s of activations\n", text_bytes(b, bytes));
-    return free_space(t->out_dir ? t->out_dir : ".", bytes, err);
+    return st == SL_OK ? free_space(t->out_dir ? t->out_dir : ".", bytes, err) : st;
 }
 
+static sl_status check_source(cli *c, train_cfg *t, sl_err *err)
+{
+    if (t->targets && !t->acts)
+        return sl_fail(err, SL_ARG, "--targets", "--acts FOLDER", "targets need the store of the rows that they belong to");
+    if (t->world && t->acts)
+        return sl_fail(err, SL_ARG, "--world", "one of them", "--acts and --world together");
+    if (t->world)
+        return SL_OK;
+    if (!t->acts == !t->lm)
+        return sl_fail(err, SL_ARG, "--acts", "--acts FOLDER, --lm FOLDER, or --world NAME", "%s", t->acts ? "--acts and --lm together" : "what is there to train on?");
+    return t->lm ? choose_hook(c, t, err) : SL_OK;
+}
+
+/* Rows made as they are needed: of a superposition world, or of a model that was trained on a task. */
+static sl_status open_world(cli *c, const train_cfg *t, input *in, sl_err *err)
+{
+    SL_TRY(world_open(c, t->world, &t->world_set, t->world_seed, &in->world, err));
+    bool task = sl_world_task(in->world) != NULL;
+    if (task != (t->lm != NULL))
+        return sl_fail(err, SL_ARG, "--world", task ? "--lm FOLDER of `saelab world train`" : "--world without --lm",
+                       task ? "%s is a task: its activations are those of a model" : "%s has rows of its own", t->world);
+    if (!task)
+        return sl_world_open(in->world, SL_WORLD_TRAIN, &in->acts, err);
+    SL_TRY(sl_lm_load(c->ctx, t->lm, &in->lm, NULL, err));
+    return sl_task_open(in->lm, in->world, SL_WORLD_TRAIN, t->hook, &in->acts, err);
+}
+
+/* The model runs in a thread of its own, one batch ahead. */
+static sl_status open_lm(cli *c, const train_cfg *t, input *in, sl_err *err)
+{
+    sl_lm *m;
+    sl_tok *tok;
+    int64_t first, end;
+    capture p = { .lm = t->lm, .text = t->text, .dataset = t->dataset };
+    SL_TRY(sl_lm_load(c->ctx, t->lm, &m, &tok, err));
+    sl_lm_free(m);
+    SL_TRY(capture_text(c, &p, tok, &in->corpus, err));
+    split_docs(&in->corpus, SPLIT_TRAIN, &first, &end);
+    sl_stream_config sc = { .n_tokens = t->tokens, .shuffle_rows = t->dry_run ? t->train.batch : t->shuffle_rows, .seed = (uint64_t)t->shuffle_seed };
+    sl_act_source *rows;
+    SL_TRY(sl_lm_stream(c->ctx, t->lm, &in->corpus, first, end, t->hook, &sc, &rows, err));
+    return sl_acts_prefetch(c->ctx, rows, &in->acts, err);
+}
+
+static sl_status open_store(cli *c, const train_cfg *t, input *in, sl_err *err)
+{
+    sl_act_source *x, *y, *rows;
+    SL_TRY(sl_acts_open(c->ctx, t->acts, false, &x, err));
+    if (t->targets) {
+        sl_status st = sl_acts_open(c->ctx, t->targets, false, &y, err);
+        if (st != SL_OK) {
+            sl_act_source_free(x);
+            return st;
+        }
+        SL_TRY(sl_acts_pair(c->ctx, x, y, &rows, err));
+        x = rows;
+    }
+    return sl_acts_prefetch(c->ctx, x, &in->acts, err);
+}
+
+sl_status input_open(cli *c, const train_cfg *t, input *in, sl_err *err)
+{
+    *in = (input){ .acts = NULL };
+    return t->world ? open_world(c, t, in, err) : t->lm ? open_lm(c, t, in, err) : open_store(c, t, in, err);
+}
+
+void input_close(cli *c, input *in)
+{
+    sl_act_source_free(in->acts);
+    sl_lm_free(in->lm);
+    sl_world_free(in->world);
+    sl_corpus_release(c->ctx, &in->corpus);
+}
+
+/* ---- train ---- */
+
 /* Seconds of a training of `steps` steps that leaves nothing behind. */
-static sl_status time_steps(cli *c, const train_cfg *t, sl_act_source *acts, int64_t d_sae, int64_t steps, double *seconds, sl_err *err)
+static sl_status time_steps(cli *c, const train_cfg *t, sl_act_source *acts, int64_t steps, double *seconds, sl_err *err)
 {
     sl_sae *s;
     sl_sae_result r = { 0 };
     sl_sae_train_config few = t->train;
     few.steps = steps;
-    SL_TRY(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, d_sae, t->variant, (uint64_t)t->train.seed, &s, err));
+    SL_TRY(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, width_of(t, &acts->info), t->variant, (uint64_t)t->train.seed, &s, err));
     sl_status st = sl_sae_train(s, acts, &few, NULL, &r, err);
     *seconds = r.seconds;
     sl_sae_free(s);
@@ -122,29 +192,33 @@ static sl_status time_steps(cli *c, const train_cfg *t, sl_act_source *acts, int
     return st;
 }
 
-/* What the command would need; the time is that of a few real steps, without what only the first ones cost. */
-static sl_status dry_run(cli *c, const train_cfg *t, sl_act_source *acts, int64_t d_sae, sl_err *err)
+static sl_status dry_run(cli *c, const train_cfg *t, sl_act_source *acts, const need *n, sl_err *err)
 {
-    enum { FEW = 2, MORE = 12 };
     double few, more;
-    char b[3][32];
-    SL_TRY(time_steps(c, t, acts, d_sae, FEW, &few, err));
-    SL_TRY(time_steps(c, t, acts, d_sae, MORE, &more, err));
-    double seconds = few + (more > few ? more - few : 0) / (MORE - FEW) * (double)t->train.steps;
-    int64_t memory = memory_need(acts->info.d_in, d_sae, t->train.batch), disk = 4 * 2 * acts->info.d_in * d_sae * (1 + 2 * 3);
-    say(c, "time    about %s for %s steps\nmemory  %s\n", text_time(b[0], seconds), text_count(b[1], t->train.steps), text_bytes(b[2], memory));
-    say(c, "disk    %s with two checkpoints\n", text_bytes(b[0], disk));
-    c->result = json_pack("{s:f, s:I, s:I}", "seconds", seconds, "memory_bytes", (json_int_t)memory, "disk_bytes", (json_int_t)disk);
+    SL_TRY(time_steps(c, t, acts, FEW_STEPS, &few, err));
+    SL_TRY(time_steps(c, t, acts, MORE_STEPS, &more, err));
+    dry_report(c, t, n, few, more);
     return SL_OK;
+}
+
+json_t *train_json(const char *dir, const sl_sae_info *about, const sl_sae_result *r)
+{
+    double per_s = r->seconds > 0 ? (double)r->last.samples / r->seconds : 0;
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sae", dir, "variant", about->variant, "d_in",
+                     (json_int_t)about->d_in, "d_sae", (json_int_t)about->d_sae, "steps", (json_int_t)r->last.step, "rows",
+                     (json_int_t)r->last.samples, "loss", json_real_or_null(r->last.loss), "fvu", json_real_or_null(r->last.fvu), "l0",
+                     json_real_or_null(r->last.l0), "dead", json_real_or_null(r->last.dead), "seconds", json_real_or_null(r->seconds),
+                     "rows_per_second", json_real_or_null(per_s), "wait_share", json_real_or_null(r->wait_share));
 }
 
 static void train_report(cli *c, const train_cfg *t, const sl_sae_info *about, const sl_sae_result *r)
 {
-    char b[4][32], v[3][32];
+    char b[3][32], v[4][32];
     double per_s = r->seconds > 0 ? (double)r->last.samples / r->seconds : 0;
     snprintf(v[0], sizeof v[0], "%.4f", r->last.fvu);
     snprintf(v[1], sizeof v[1], "%.2f", r->last.l0);
     snprintf(v[2], sizeof v[2], "%.2f%%", 100 * r->last.dead);
+    snprintf(v[3], sizeof v[3], "%.1f%%", 100 * r->wait_share);
     const char *cells[] = {
         "variant", about->variant, "",
         "d_sae", text_count(b[0], about->d_sae), "latents",
@@ -153,14 +227,11 @@ static void train_report(cli *c, const train_cfg *t, const sl_sae_info *about, c
         "dead", v[2], "of the latents",
         "time", text_time(b[1], r->seconds), "",
         "rows/s", text_count(b[2], (int64_t)per_s), "",
+        "waiting", v[3], "of the time, for rows",
     };
     say(c, "%s\n", t->out_dir);
-    say_table(c, false, 7, 3, cells);
-    c->result = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "sae", t->out_dir, "variant", about->variant, "d_in",
-                          (json_int_t)about->d_in, "d_sae", (json_int_t)about->d_sae, "steps", (json_int_t)r->last.step, "rows",
-                          (json_int_t)r->last.samples, "loss", json_real_or_null(r->last.loss), "fvu", json_real_or_null(r->last.fvu), "l0",
-                          json_real_or_null(r->last.l0), "dead", json_real_or_null(r->last.dead), "seconds", json_real_or_null(r->seconds),
-                          "rows_per_second", json_real_or_null(per_s));
+    say_table(c, false, 8, 3, cells);
+    c->result = train_json(t->out_dir, about, r);
 }
 
 static sl_status train_on(cli *c, train_cfg *t, sl_act_source *acts, sl_err *err)
@@ -169,19 +240,26 @@ static sl_status train_on(cli *c, train_cfg *t, sl_act_source *acts, sl_err *err
     sl_sae_result r = { 0 };
     sl_status st;
     bool again = false;
-    int64_t d_sae = t->train.d_sae > 0 ? t->train.d_sae : t->train.expansion * acts->info.d_in;
-    SL_TRY(check_memory(c, memory_need(acts->info.d_in, d_sae, t->train.batch), err));
-    if (t->dry_run)
-        return dry_run(c, t, acts, d_sae, err);
-    SL_GO(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, d_sae, t->variant, (uint64_t)t->train.seed, &s, err));
-    if (!t->lm || t->world) /* with --lm the folder is ours already */
-        SL_GO(config_claim(c, t->out_dir, &again, err));
-    next_step(c, "saelab sae eval %s%s", t->out_dir, t->lm && !t->world ? "" : " --acts HELD_OUT_STORE");
-    if ((again || (t->lm && !t->world)) && training_was_done(c, t->out_dir))
+    need n = training_need(t, &acts->info);
+    SL_TRY(check_need(c, &n, t->out_dir, err));
+    SL_GO(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, width_of(t, &acts->info), t->variant, (uint64_t)t->train.seed, &s, err));
+    sl_sae_info about = sl_sae_about(s);
+    if (t->targets && !about.has_target)
+        SL_GO(sl_fail(err, SL_ARG, "--targets", "--variant transcoder or skip_transcoder", "%s predicts its own input", about.variant));
+    if (t->dry_run) {
+        st = dry_run(c, t, acts, &n, err);
         goto done;
+    }
+    SL_GO(config_claim(c, t->out_dir, &again, err));
+    bool held_out = t->lm && !t->world && t->held_out > 0;
+    next_step(c, "saelab sae eval %s%s%s", t->out_dir, held_out ? "" : " --acts HELD_OUT_STORE", about.has_target ? " --targets THEIR_TARGETS" : "");
+    if (again && training_was_done(c, t->out_dir))
+        goto done;
+    if (held_out)
+        SL_GO(keep_held_out(c, t, &(sl_strs){ &t->hook, 1 }, t->out_dir, err));
     SL_GO(sl_sae_train(s, acts, &t->train, t->out_dir, &r, err));
     SL_GO(sl_sae_save(s, t->out_dir, err));
-    sl_sae_info about = sl_sae_about(s);
+    about = sl_sae_about(s);
     train_report(c, t, &about, &r);
     st = training_done(c, t->out_dir, err);
 done:
@@ -190,77 +268,34 @@ done:
     return st;
 }
 
-/* Rows made as they are needed: of a superposition world, or of a model that was trained on a task. */
-static sl_status train_on_world(cli *c, train_cfg *t, sl_err *err)
-{
-    sl_world *w = NULL;
-    sl_lm *m = NULL;
-    sl_act_source *acts = NULL;
-    sl_status st;
-    SL_GO(world_open(c, t->world, &t->world_set, t->world_seed, &w, err));
-    bool task = sl_world_task(w) != NULL;
-    if (task != (t->lm != NULL))
-        SL_GO(sl_fail(err, SL_ARG, "--world", task ? "--lm FOLDER of `saelab world train`" : "--world without --lm",
-                      task ? "%s is a task: its activations are those of a model" : "%s has rows of its own", t->world));
-    if (task)
-        SL_GO(sl_lm_load(c->ctx, t->lm, &m, NULL, err));
-    SL_GO(task ? sl_task_open(m, w, SL_WORLD_TRAIN, t->hook, &acts, err) : sl_world_open(w, SL_WORLD_TRAIN, &acts, err));
-    st = train_on(c, t, acts, err);
-done:
-    sl_act_source_free(acts);
-    sl_lm_free(m);
-    sl_world_free(w);
-    return st;
-}
-
-/* The rows of --targets become the targets of *acts, which is taken. */
-static sl_status add_targets(cli *c, const train_cfg *t, sl_act_source **acts, sl_err *err)
-{
-    sl_act_source *x = *acts, *y;
-    *acts = NULL;
-    sl_status st = sl_acts_open(c->ctx, t->targets, false, &y, err);
-    if (st == SL_OK)
-        return sl_acts_pair(c->ctx, x, y, acts, err);
-    sl_act_source_free(x);
-    return st;
-}
-
 static sl_status train(cli *c, sl_err *err)
 {
     train_cfg *t = c->cfg;
-    sl_act_source *acts = NULL;
-    char dir[1200];
-    bool again;
+    input in;
+    bool many;
     if (!t->out_dir && !t->dry_run)
         return sl_fail(err, SL_ARG, "-o", "-o FOLDER", "where does the SAE go?");
-    if (t->targets && !t->acts)
-        return sl_fail(err, SL_ARG, "--targets", "--acts FOLDER", "targets need the store of the rows that they belong to");
+    SL_TRY(has_sweep(c, &many, err));
     SL_TRY(check_source(c, t, err));
-    if (t->world)
-        return train_on_world(c, t, err);
-    if (t->lm && t->dry_run)
-        return SL_OK;
-    if (t->lm) {
-        SL_TRY(config_claim(c, t->out_dir, &again, err));
-        SL_TRY(capture_for(c, t, err));
-    }
-    snprintf(dir, sizeof dir, t->lm ? "%.1000s/acts" : "%.1000s", t->lm ? t->out_dir : t->acts);
-    SL_TRY(sl_acts_open(c->ctx, dir, false, &acts, err));
-    if (t->targets)
-        SL_TRY(add_targets(c, t, &acts, err));
-    sl_status st = train_on(c, t, acts, err);
-    sl_act_source_free(acts);
+    if (many)
+        return train_sweep(c, err);
+    sl_status st = input_open(c, t, &in, err);
+    if (st == SL_OK)
+        st = train_on(c, t, in.acts, err);
+    input_close(c, &in);
     return st;
 }
 
 const command CMD_SAE_TRAIN = {
     .name = "sae train", .args = "", .what = "Train a sparse autoencoder on activations.",
     .text = "Writes a SAELens folder (cfg.json, sae_weights.safetensors) with metrics.csv and config.yaml. An interrupted training goes on when the same "
-            "command is given again. `--help --variant V` shows the options of another variant.",
+            "command is given again. `--help --variant V` shows the options of another variant. With --lm rows come straight from the model, which runs "
+            "in a thread beside the training. A section `sweep:` in the --config file, with lists of values (variant, k, d_sae, seed, hook, lr ...), trains all "
+            "combinations in one pass over the rows, each in a folder of its own.",
     .examples = "  saelab sae train --acts my_acts -o my_sae --k 32 --d-sae 4096\n  saelab sae train --lm my_lm -o my_sae --variant standard\n"
                 "  saelab sae train --world synth1k -o my_sae --k 8 --d-sae 1024\n"
                 "  saelab sae train --variant transcoder --acts acts/blocks.2.hook_resid_pre \\\n    --targets acts/blocks.2.hook_mlp_out -o my_transcoder\n",
-    .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .run = train,
+    .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .has_sweep = true, .run = train,
 };
 
 /* ---- variants ---- */

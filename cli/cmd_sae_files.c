@@ -33,6 +33,8 @@ static void info_rows(sheet *s, const sl_sae *sae, const sl_sae_info *i, const s
         row(s, "d_out", "%s", text_count(b, i->d_out));
     row(s, "d_sae", "%s", text_count(b, i->d_sae));
     row(s, "hook", "%s", i->hook);
+    if (i->hook_out[0])
+        row(s, "predicts", "%s", i->hook_out);
     row(s, "model", "%s", i->model);
     row(s, "dataset", "%s", i->dataset);
     row(s, "encoder", "%s", i->center_input ? "of x - b_dec" : "of x");
@@ -57,8 +59,8 @@ static json_t *info_json(cli *c, const sl_sae *sae, const sl_sae_info *i, const 
         json_object_set_new(options, o->name, option_json(o, sl_sae_options(sae)));
     for (int k = 0; sl_sae_note(sae, k); k++)
         json_array_append_new(notes, json_string(sl_sae_note(sae, k)));
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:b, s:o, s:I, s:{s:I, s:o, s:o}, s:o, s:o}", "sae", c->args[0], "variant", i->variant,
-                     "format", i->format, "d_in", (json_int_t)i->d_in, "d_out", (json_int_t)i->d_out, "d_sae", (json_int_t)i->d_sae, "hook", i->hook, "model", i->model,
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:b, s:s, s:b, s:o, s:I, s:{s:I, s:o, s:o}, s:o, s:o}", "sae", c->args[0], "variant", i->variant,
+                     "format", i->format, "d_in", (json_int_t)i->d_in, "d_out", (json_int_t)i->d_out, "d_sae", (json_int_t)i->d_sae, "hook", i->hook, "hook_out", i->hook_out, "model", i->model,
                      "dataset", i->dataset, "center_input", (int)i->center_input, "row_norm", i->row_norm, "has_mean", (int)i->has_mean, "scale",
                      json_real_or_null(i->scale), "max_active", (json_int_t)i->max_active, "fingerprint", "l0", (json_int_t)print->l0, "norm",
                      json_real_or_null(print->norm), "dot", json_real_or_null(print->dot), "options", options, "ambiguous", notes);

@@ -32,8 +32,10 @@ static sl_status check_command(const cli *c, sl_ynode node, sl_err *err)
 
 static sl_status read_map(cli *c, sl_ynode root, sl_err *err)
 {
-    const char *skip[MAX_GROUPS + 3] = { "command", "precision" };
+    const char *skip[MAX_GROUPS + 4] = { "command", "precision" };
     int n = 2;
+    if (c->cmd->has_sweep)
+        skip[n++] = "sweep";
     const live_group *top = NULL;
     for (const live_group *g = c->group; g->table && g->base != c && g->base != &c->com; g++) {
         if (g->section)
@@ -135,6 +137,7 @@ static char *config_text(const cli *c)
             }
             put_table(&t, g);
         }
+    put(&t, c->config_more ? c->config_more : "");
     return t.s;
 }
 

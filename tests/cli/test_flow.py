@@ -103,6 +103,12 @@ class Flow(Case):
         self.assertEqual(metrics["l0"]["n"], 100)
         self.assertTrue(0 < metrics["ce_orig"]["value"] < 20)
         self.assertEqual(self.json("sae", "info", "s")["options"]["k"], 4)
+        self.assertFalse(os.path.exists(self.path("s/acts")))
+        self.assertTrue(0 <= trained["wait_share"] <= 1)
+        self.run_tool("sae", "train", "--lm", "m", "-o", "s2", "--tokens", "300", "--held-out", "0", *SAE)
+        self.assertEqual(self.read("s2/sae_weights.safetensors"), self.read("s/sae_weights.safetensors"))
+        need = self.json("sae", "train", "--lm", "m", "--dry-run", *SAE)
+        self.assertTrue(need["estimate"] and need["seconds"] > 0)
 
     def test_transcoder(self):
         self.train_lm()
@@ -114,7 +120,15 @@ class Flow(Case):
         trained = self.json("sae", "train", *pair, "-o", "t", *flags)
         self.assertEqual((trained["variant"], trained["d_sae"]), ("skip_transcoder", 64))
         self.assertLess(trained["fvu"], .9)
-        self.fails("sae", "eval", "t", "--acts", x, code=1, line="predicts a target")
+        info = self.json("sae", "info", "t")
+        self.assertEqual((info["hook"], info["hook_out"]), ("blocks.0.hook_resid_pre", "blocks.0.hook_mlp_out"))
+        self.fails("sae", "eval", "t", "--acts", x, line="t: a skip_transcoder is measured on rows with targets (expected --acts FOLDER and --targets FOLDER)")
+        metrics = self.json("sae", "eval", "t", "--acts", x, "--targets", y)[0]["metrics"]
+        self.assertTrue(0 < metrics["fvu"]["value"] < .9)
+        self.assertEqual(metrics["fvu"]["n"], 300)
+        self.fails("sae", "eval", "t", "--acts", x, "--targets", y, "--probes", code=1, line="only the metrics of rows know")
+        self.fails("sae", "train", "--variant", "topk", "--acts", x, "--targets", y, "-o", "u", *flags, line="--targets: topk predicts its own input")
+        self.assertFalse(os.path.exists(self.path("u")))
         self.fails("sae", "train", "--variant", "transcoder", "--acts", x, "-o", "u", *flags, code=1, line="targets")
         self.fails("sae", "train", "--variant", "transcoder", "--lm", "m", "--targets", y, "-o", "v", *flags, line="--targets")
 
@@ -130,10 +144,50 @@ class Flow(Case):
         self.fails("sae", "eval", "s", line="s: what is it to be measured on?")
         self.fails("acts", "import", "x.npy", "-o", "acts", line="acts")
         need = self.json("sae", "train", "--acts", "acts", "-o", "dry", "--dry-run", *SAE)
-        self.assertEqual(set(need), {"seconds", "memory_bytes", "disk_bytes"})
+        self.assertEqual(set(need), {"estimate", "seconds", "memory_bytes", "disk_bytes"})
+        self.assertIn("ESTIMATE\n", self.run_tool("sae", "train", "--acts", "acts", "--dry-run", *SAE).stdout)
         self.assertFalse(os.path.exists(self.path("dry")))
         self.fails("sae", "train", "--acts", "acts", "-o", "huge", "--d-sae", "16000000", "--batch", "1000000", code=1, line="of memory and")
         self.assertFalse(os.path.exists(self.path("huge")))
+
+    def test_sweep(self):
+        self.import_acts()
+        self.write("s.yaml", "acts: acts\ntrain:\n  steps: 20\n  batch: 32\n  expansion: 2\nvariant:\n  k: 4\n"
+                             "sweep:\n  variant: [topk, batchtopk, standard]\n  k: [2, 3]\n  l1: [0.01]\n  seed: [0, 1]\n")
+        need = self.json("sae", "train", "--config", "s.yaml", "--dry-run")
+        self.assertTrue(need["estimate"])
+        r = self.json("sae", "train", "--config", "s.yaml", "-o", "w")
+        names = [s["name"] for s in r["saes"]]
+        self.assertEqual(sorted(names), sorted([f"{v}_k{k}_seed{s}" for v in ("topk", "batchtopk") for k in (2, 3) for s in (0, 1)] +
+                                               [f"standard_l10.01_seed{s}" for s in (0, 1)]))
+        self.assertTrue(all(s["failed"] is None and s["fvu"] > 0 for s in r["saes"]) and any(s["front"] for s in r["saes"]))
+        for name in ("topk_k3_seed1", "batchtopk_k2_seed0", "standard_l10.01_seed1"): # each as it would be alone, by its own configuration
+            self.run_tool("sae", "train", "--config", f"w/{name}/config.yaml", "-o", f"alone/{name}")
+            for file in ("sae_weights.safetensors", "cfg.json"):
+                self.assertEqual(self.read(f"alone/{name}/{file}"), self.read(f"w/{name}/{file}"))
+        self.assertTrue(os.path.exists(self.path("w/plots/frontier_fvu.dat")) and os.path.exists(self.path("w/plots/frontier_fvu.gp")))
+        self.assertEqual(self.json("sae", "train", "--config", "s.yaml", "-o", "w")["saes"], r["saes"]) # finished: told again
+        self.assertEqual(self.json("sae", "train", "--config", "w/config.yaml", "-o", "w2")["saes"][0]["fvu"], r["saes"][0]["fvu"])
+        self.fails("sae", "train", "--config", "s.yaml", "-o", "w", "--lr", "0.1", line="it holds a run with")
+        for text, line in (("sweep:\n  batch: [1, 2]\n", "bad.yaml:2:3: batch is the same for all SAEs of a pass"), ("sweep: 3\n", "bad.yaml:1:8: the sweep is no map"),
+                           ("sweep:\n  kk: [1]\n", "bad.yaml:2:3: none of these SAEs has the option 'kk'"), ("sweep:\n  k: []\n", "bad.yaml:2:6: k is none"),
+                           ("sweep:\n  k: [x]\n", "bad.yaml:2:7: k is 'x'"), ("sweep:\n  variant: [topkk]\n", "bad.yaml:2:13: there is no variant 'topkk'")):
+            self.write("bad.yaml", text)
+            self.fails("sae", "train", "--acts", "acts", "--config", "bad.yaml", "-o", "n", line=line)
+        self.write("big.yaml", "sweep:\n  d_sae: [8000000, 16000000]\n")
+        self.fails("sae", "train", "--acts", "acts", "--config", "big.yaml", "-o", "n", code=1, line="of memory and")
+        self.assertFalse(os.path.exists(self.path("n")))
+
+    def test_sweep_of_a_model(self):
+        self.train_lm()
+        self.write("s.yaml", "sweep:\n  hook: [blocks.0.hook_mlp_out, blocks.1.hook_resid_pre]\n  seed: [0, 1]\n")
+        r = self.json("sae", "train", "--config", "s.yaml", "--lm", "m", "-o", "w", "--held-out", "100", "--shuffle-rows", "200", *SAE)
+        self.assertEqual([s["name"] for s in r["saes"]], ["blocks.0.hook_mlp_out_seed0", "blocks.1.hook_resid_pre_seed0", "blocks.0.hook_mlp_out_seed1",
+                                                           "blocks.1.hook_resid_pre_seed1"])
+        self.assertTrue(all(s["ce_delta"] is not None for s in r["saes"]))
+        self.assertTrue(os.path.exists(self.path("w/plots/frontier_ce.dat")))
+        self.run_tool("sae", "train", "--config", "w/blocks.1.hook_resid_pre_seed1/config.yaml", "-o", "alone")
+        self.assertEqual(self.read("alone/sae_weights.safetensors"), self.read("w/blocks.1.hook_resid_pre_seed1/sae_weights.safetensors"))
 
 
 class Signals(Case):
