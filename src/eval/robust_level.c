@@ -50,8 +50,10 @@ static sl_status append(sl_ctx *ctx, sl_codes *to, const sl_codes *z, int64_t n,
         to->val = val;
         to->capacity = room;
     }
-    memcpy(to->idx + have, z->idx, (size_t)add * sizeof *z->idx);
-    memcpy(to->val + have, z->val, (size_t)add * sizeof *z->val);
+    if (add > 0) {
+        memcpy(to->idx + have, z->idx, (size_t)add * sizeof *z->idx);
+        memcpy(to->val + have, z->val, (size_t)add * sizeof *z->val);
+    }
     for (int64_t r = 1; r <= n; r++)
         to->row_ptr[to->n_rows + r] = have + z->row_ptr[r];
     to->n_rows += n;
