@@ -37,6 +37,11 @@ int step_child(const step_job *j);                     /* prints one JSON line *
 bool step_run(const char *self, const step_job *j, step_result *out);
 bool peer_run(const char *python, const char *peer, const char *mode, const step_job *j, const char *npy, step_result *out);
 
+/* ---- store.c ---- */
+
+/* Trains from rows that come at 500 MB/s; prints, and returns the share of the time in which the trainer was busy. */
+double store_busy(sl_ctx *ctx, bool quick);
+
 /* ---- encoder.c ---- */
 
 /* Rows in which the codes of each way differ from the definition (plain C on kern/dot.h), over all kinds of rows; prints a line a way. */
