@@ -213,11 +213,50 @@ static void codes_among_few(void **state)
     close_pair(&p);
 }
 
+/* The same in one operator, in several blocks of rows and in one; a feature that never fires; and nothing to choose from. */
+static void decoding_among_few(void **state)
+{
+    (void)state;
+    static const struct { int64_t B, F; int every; } cases[] = { { 6, 12, 4 }, { 600, 4100, 2 } };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        uint8_t skip[4100];
+        pair p;
+        open_pair(&p);
+        for (int64_t f = 0; f < cases[c].F; f++)
+            skip[f] = f % cases[c].every != 1;
+        sl_tensor ts = sl_tensor_of(SL_U8, skip, 1, cases[c].F);
+        int x = input(&p, cases[c].B, 8), We = input(&p, cases[c].F, 8), be = input(&p, 0, cases[c].F), Wd = input(&p, cases[c].F, 7);
+        p.data[be][1] = -100;
+        sl_var y = sl_decode_among(p.t[0], p.in[0][x], p.in[0][We], p.in[0][be], p.in[0][Wd], 2, &ts);
+        sl_code z = sl_encode_topk_among(p.t[1], p.in[1][x], p.in[1][We], p.in[1][be], 2, &ts);
+        sl_var plain = sl_sparse_decode(p.t[1], z, p.in[1][Wd], (sl_var){ 0 });
+        assert_near("decoded", sl_value(p.t[0], y), sl_value(p.t[1], plain));
+        compare(&p, sl_sum(p.t[0], sl_mul(p.t[0], y, y)), sl_sum(p.t[1], sl_mul(p.t[1], plain, plain)));
+        close_pair(&p);
+    }
+}
+
+static void decoding_among_none(void **state)
+{
+    (void)state;
+    uint8_t skip[9] = { 1, 1, 1, 1, 1, 1, 1, 1, 1 };
+    sl_tensor ts = sl_tensor_of(SL_U8, skip, 1, 9);
+    pair p;
+    sl_err err;
+    open_pair(&p);
+    int x = input(&p, 4, 6), We = input(&p, 9, 6), be = input(&p, 0, 9), Wd = input(&p, 9, 5);
+    sl_var l = sl_sum(p.t[0], sl_decode_among(p.t[0], p.in[0][x], p.in[0][We], p.in[0][be], p.in[0][Wd], 2, &ts));
+    assert_true(sl_scalar(p.t[0], l) == 0);
+    sl_assert_ok(sl_tape_backward(p.t[0], l, &err));
+    close_pair(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_is_product_bias_activation), cmocka_unit_test(head_xent_is_product_and_xent),
         cmocka_unit_test(no_target_counts), cmocka_unit_test(sparse_is_dense), cmocka_unit_test(codes_among_few),
+        cmocka_unit_test(decoding_among_few), cmocka_unit_test(decoding_among_none),
         cmocka_unit_test(a_stopped_code_is_a_code),
     };
     return cmocka_run_group_tests_name("tape_fused", tests, NULL, NULL);
