@@ -31,7 +31,6 @@ typedef struct sl_plan_run { /* option table sl_plan_run_opts */
     const char *dataset;
     int64_t seeds;           /* SAE seeds: 0 .. seeds-1 */
     int64_t folds;           /* of the held-out text, each measured on by SAEs trained on the others; 1: no cross-validation */
-    bool probes;             /* probes and explanations too */
     const char *stability;   /* kinds of noise to draw robustness curves of ("gauss,inject", "all"); "none": only the plain scores; NULL: not measured */
 } sl_plan_run;
 
