@@ -79,8 +79,9 @@ typedef struct sl_mlp_decoder_options { /* variant "mlp_decoder" */
 typedef struct sl_polysae_options { /* variant "polysae" */
     int64_t k, k_aux;       /* as of "topk" */
     double aux_alpha;
-    int64_t rank_1, rank_2, rank_3; /* R1 >= R2 >= R3, the columns of U that the three orders use; 0: d_in, 64, 64, no more than fit. rank_3 -1: no cubes */
-    double lambda_2, lambda_3;      /* first weights of the squares and of the cubes */
+    int64_t rank;           /* columns of U, of which squares and cubes are taken; 0: 64, or as many as fit */
+    bool cubic;             /* cubes too */
+    double lambda_2, lambda_3; /* first weights of the squares and of the cubes */
 } sl_polysae_options;
 
 typedef struct sl_compositional_options { /* variant "compositional" (science.md C2) */

@@ -20,5 +20,13 @@ const variant_case variant_cases[] = {
     { .variant = "transcoder", .label = "topk", .opts = &(sl_transcoder_options){ .activation = 1, .k = 3, .k_aux = 5, .aux_alpha = .1 }, .k = 3, .uses_dead = true, .fvu = .7 },
     { .variant = "skip_transcoder", .label = "", .opts = &(sl_transcoder_options){ .activation = 0, .d_out = 9, .l1 = .1, .k = 1 }, .fvu = .7 },
     { .variant = "mlp_decoder", .label = "", .opts = &(sl_mlp_decoder_options){ .k = 3, .hidden = 5, .k_aux = 5, .aux_alpha = .1 }, .k = 3, .own_decoder = true, .uses_dead = true, .fvu = .7 },
+    { .variant = "polysae", .label = "", .opts = &(sl_polysae_options){ .k = 3, .k_aux = 5, .aux_alpha = .1, .rank = 5, .cubic = true, .lambda_2 = -.5, .lambda_3 = .5 },
+      .k = 3, .own_decoder = true, .uses_dead = true, .fvu = .8 },
+    { .variant = "compositional", .label = "", .opts = &(sl_compositional_options){ .k = 3, .k_aux = 5, .aux_alpha = .1, .d_c = 8, .n_head = 2, .m_c = 12, .k_c = 3, .depth = 1, .order = 4,
+      .curriculum = 1, .self_subtraction = true, .residual = true, .gate = true, .k_aux_c = 2, .aux_c_alpha = .1 }, .k = 3, .own_decoder = true, .uses_dead = true, .fvu = .7 },
+    { .variant = "compositional", .label = "depth 2, products", .opts = &(sl_compositional_options){ .k = 3, .k_aux = 5, .aux_alpha = .1, .d_c = 8, .n_head = 2, .m_c = 12, .k_c = 3,
+      .depth = 2, .value = 1, .residual = true, .gate = true, .k_aux_c = 2, .diversity = .1, .entropy = .1, .h_l2 = .1 }, .k = 3, .own_decoder = true, .uses_dead = true, .fvu = .7 },
+    { .variant = "compositional", .label = "stage A", .opts = &(sl_compositional_options){ .k = 3, .k_aux = 5, .aux_alpha = .1, .d_c = 8, .n_head = 1, .m_c = 12, .k_c = 3, .depth = 1,
+      .stage_a = .9, .self_subtraction = true, .residual = true, .k_aux_c = 2 }, .k = 3, .own_decoder = true, .uses_dead = true, .fvu = .7 },
     { 0 }
 };
