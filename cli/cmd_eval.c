@@ -1,4 +1,4 @@
-/* saelab sae eval: held-out rows, the SAE inside its language model, ground truth of a world, probes, explanations. */
+/* saelab sae eval: held-out rows, the SAE inside its language model, ground truth of a world, probes, explanations, stability. */
 #include "cmd.h"
 
 #include <math.h>
@@ -10,7 +10,8 @@ typedef struct eval_cfg {
     sl_strs world_set;
     int split;
     int64_t rows, tokens, sample, world_seed, seed;
-    bool probes, explain, ood;
+    bool probes, explain, ood, stability;
+    const char *noise;
 } eval_cfg;
 
 static const sl_opt OPTS[] = {
@@ -28,7 +29,9 @@ static const sl_opt OPTS[] = {
     SL_OPT_BOOL(eval_cfg, ood, 0, "rows with the combinations that the world withholds from training"),
     SL_OPT_BOOL(eval_cfg, probes, 0, "probe codes for true features and for labels read off the text"),
     SL_OPT_BOOL(eval_cfg, explain, 0, "explain latents by predicates of the text"),
-    SL_OPT_INT(eval_cfg, sample, 20000, 100, 1e7, "rows", "for --world, --probes and --explain"),
+    SL_OPT_BOOL(eval_cfg, stability, 0, "perturb rows: do the codes survive? at most 4096 rows"),
+    SL_OPT_STR(eval_cfg, noise, "gauss", "kinds of perturbation to draw curves of, commas between them, or all"),
+    SL_OPT_INT(eval_cfg, sample, 20000, 100, 1e7, "rows", "for --world, --probes, --explain and --stability"),
     SL_OPT_INT(eval_cfg, seed, 0, 0, 9e15, "", "of splits, shuffled floors and the random decoder"),
     SL_OPT_END
 };
@@ -137,8 +140,8 @@ static sl_status open_all(cli *c, const char *dir, bench *b, sl_err *err)
         acts = held_out;
     if (!acts && !lm && !e->world)
         return sl_fail(err, SL_ARG, dir, "--acts FOLDER of held-out rows, --lm FOLDER, both, or --world NAME", "what is it to be measured on?");
-    if (!acts && !e->world && (e->probes || e->explain))
-        return sl_fail(err, SL_ARG, e->probes ? "--probes" : "--explain", "--acts FOLDER or --world NAME", "there are no rows to measure on");
+    if (!acts && !e->world && (e->probes || e->explain || e->stability))
+        return sl_fail(err, SL_ARG, e->probes ? "--probes" : e->explain ? "--explain" : "--stability", "--acts FOLDER or --world NAME", "there are no rows to measure on");
     if (e->world)
         SL_TRY(world_open(c, e->world, &e->world_set, e->world_seed, &b->world, err));
     bool task = b->world && sl_world_task(b->world);
@@ -248,6 +251,21 @@ done:
     return st;
 }
 
+/* ---- stability ---- */
+
+static sl_status stability(cli *c, bench *b, const char *dir, sl_metrics *m, sl_stability_report *r, sl_err *err)
+{
+    const eval_cfg *e = c->cfg;
+    sl_stability_options o;
+    if (!b->sae)
+        return sl_fail(err, SL_UNAVAILABLE, "--stability", "an SAE", "%s is a baseline", dir);
+    sl_opts_default(sl_stability_opts, &o);
+    o.rows = e->sample < o.rows ? e->sample : o.rows;
+    o.noise = e->noise;
+    o.seed = e->seed;
+    return sl_eval_stability(c->ctx, b->sae, b->rows, &o, b->world ? sl_world_truth_of(b->world) : NULL, m, r, err);
+}
+
 /* ---- the report ---- */
 
 static json_t *metric_json(const sl_metric *m)
@@ -257,6 +275,14 @@ static json_t *metric_json(const sl_metric *m)
                           "random", m->has_control ? json_real_or_null(m->control) : json_null(), "n", (json_int_t)m->n);
     if (j && m->is_null)
         json_object_set_new(j, "reason", json_string(m->reason));
+    return j;
+}
+
+static json_t *metrics_json(const sl_metrics *m)
+{
+    json_t *j = json_object();
+    for (int i = 0; i < m->n; i++)
+        json_object_set_new(j, m->v[i].name, metric_json(&m->v[i]));
     return j;
 }
 
@@ -277,12 +303,9 @@ static void metric_cells(const sl_metric *k, char cell[COLS - 1][CELL], const ch
 
 static json_t *report(cli *c, const char *sae, const sl_metrics *m)
 {
-    json_t *metrics = json_object();
     size_t rows = (size_t)m->n + 1;
     const char **cells = sl_alloc(c->ctx, rows * COLS * sizeof *cells);
     char(*text)[COLS - 1][CELL] = sl_alloc(c->ctx, rows * sizeof *text);
-    for (int i = 0; i < m->n; i++)
-        json_object_set_new(metrics, m->v[i].name, metric_json(&m->v[i]));
     if (cells && text) {
         static const char *const head[COLS] = { "METRIC", "VALUE", "INTERVAL", "FLOOR", "RANDOM", "N" };
         memcpy(cells, head, sizeof head);
@@ -293,7 +316,23 @@ static json_t *report(cli *c, const char *sae, const sl_metrics *m)
     }
     sl_free(c->ctx, text);
     sl_free(c->ctx, cells);
-    return json_pack("{s:s, s:o}", "sae", sae, "metrics", metrics);
+    return json_pack("{s:s, s:o}", "sae", sae, "metrics", metrics_json(m));
+}
+
+/* The curves: [{noise, axis, points: [{strength, achieved, valid, skipped, metrics}]}]. */
+static json_t *curves_json(const sl_stability_report *r)
+{
+    json_t *all = json_array();
+    for (int i = 0; i < r->n_curves; i++) {
+        const sl_stability_curve *k = &r->curve[i];
+        json_t *points = json_array();
+        for (int p = 0; p < k->n; p++)
+            json_array_append_new(points, json_pack("{s:f, s:f, s:I, s:I, s:o}", "strength", k->point[p].strength, "achieved", k->point[p].achieved,
+                                                    "valid", (json_int_t)k->point[p].valid, "skipped", (json_int_t)k->point[p].skipped,
+                                                    "metrics", metrics_json(&k->point[p].m)));
+        json_array_append_new(all, json_pack("{s:s, s:s, s:o}", "noise", k->noise, "axis", k->axis, "points", points));
+    }
+    return all;
 }
 
 static sl_status eval_one(cli *c, const char *dir, sl_err *err)
@@ -301,6 +340,7 @@ static sl_status eval_one(cli *c, const char *dir, sl_err *err)
     const eval_cfg *e = c->cfg;
     bench b = { 0 };
     sl_metrics m = { 0 };
+    sl_stability_report curves = { 0 };
     int64_t first, end;
     sl_status st;
     SL_GO(open_coder(c, dir, &b, err));
@@ -309,12 +349,18 @@ static sl_status eval_one(cli *c, const char *dir, sl_err *err)
         SL_GO(sl_eval_coder_rows(c->ctx, &b.coder, b.rows, e->rows ? e->rows : b.rows->info.n_rows < 0 ? e->sample : 0, &m, NULL, err));
     if (e->world || e->probes || e->explain)
         SL_GO(measure(c, &b, &m, err));
+    if (e->stability)
+        SL_GO(stability(c, &b, dir, &m, &curves, err));
     if (b.corpus.tok) {
         split_docs(&b.corpus, (split)e->split, &first, &end);
         SL_GO(sl_eval_coder_splice(c->ctx, b.lm, &b.coder, b.hook, &b.corpus, first, end, e->tokens, &m, err));
     }
-    json_array_append_new(c->result, report(c, dir, &m));
+    json_t *told = report(c, dir, &m);
+    if (e->stability)
+        json_object_set_new(told, "curves", curves_json(&curves));
+    json_array_append_new(c->result, told);
 done:
+    sl_stability_report_release(c->ctx, &curves);
     sl_metrics_release(c->ctx, &m);
     release(c, &b);
     return st;
@@ -336,7 +382,7 @@ const command CMD_SAE_EVAL = {
     .name = "sae eval", .args = "SAE...", .min_args = 1, .max_args = -1, .what = "Measure SAEs on held-out rows and inside their model.",
     .text = "With --acts: reconstruction, sparsity, dead latents. With --lm: the model's loss as it is, with the SAE in place of the stream, and with zeros "
             "in its place. With --world: directions and codes against the truth. With --probes and --explain: what can be read off the codes, and whether "
-            "latents can be put into words. FLOOR is what chance gives, RANDOM what a random decoder of the same l0 gives. docs/METRICS.md defines every line.",
+            "latents can be put into words. With --stability: whether codes survive perturbed rows. FLOOR is what chance gives, RANDOM what a random decoder of the same l0 gives. docs/METRICS.md defines every line.",
     .examples = "  saelab sae eval my_sae --acts held_out --lm my_lm\n"
                 "  saelab sae eval my_sae --world synth1k --probes\n",
     .groups = GROUPS, .cfg_size = sizeof(eval_cfg), .run = eval,
