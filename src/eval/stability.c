@@ -83,7 +83,7 @@ static void see_row(sl_tally *t, int64_t r)
     part->overlap += clean > 0 ? (double)both / (double)clean : 0;
 }
 
-double sl_pearson(double n, const sl_latent_sums *s)
+double sl_latent_pearson(double n, const sl_latent_sums *s)
 {
     double vz = s->zz - s->z * s->z / n, vp = s->pp - s->p * s->p / n;
     if (!(vz > 1e-9 * s->zz))
@@ -119,7 +119,7 @@ static void score_latents(sl_tally *t)
         double rows = pool(t, j, -1, &s);
         bool alive = sl_latent_alive(t, j);
         t->fss[j] = alive && s.total > 0 ? 1 - s.diff / s.total : NAN;
-        t->sci[j] = alive ? sl_pearson(rows, &s) : NAN;
+        t->sci[j] = alive ? sl_latent_pearson(rows, &s) : NAN;
     }
 }
 
@@ -268,7 +268,7 @@ static double score_without(const sl_tally *t, int64_t j, int without, bool fss)
     sl_latent_sums s;
     double rows = pool(t, j, without, &s);
     if (!fss)
-        return sl_pearson(rows, &s);
+        return sl_latent_pearson(rows, &s);
     return s.total > 0 ? 1 - s.diff / s.total : NAN;
 }
 

@@ -34,7 +34,7 @@ static inline bool sl_latent_alive(const sl_tally *t, int64_t j) { return t->fir
 sl_status sl_put_pooled_interval(sl_ctx *ctx, const sl_tally *t, const char *name, const double *num, const double *den, bool from_one, sl_metrics *out, sl_err *err) SL_USE_RESULT;
 
 /* Pearson from sums over n rows; NaN where z does not vary, 0 where only p does not. Exactly 1 for equal sums. */
-double sl_pearson(double n, const sl_latent_sums *s);
+double sl_latent_pearson(double n, const sl_latent_sums *s);
 
 /* sci_sem and sci_rsa. */
 sl_status sl_put_semantic(sl_ctx *ctx, const sl_tally *t, sl_metrics *out, sl_err *err) SL_USE_RESULT;
