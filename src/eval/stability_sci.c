@@ -240,7 +240,7 @@ sl_status sl_put_rsa(sl_ctx *ctx, const sl_tally *t, sl_metrics *out, sl_err *er
             s.zp += z * p;
         }
     int64_t pairs = g.n * (g.n - 1) / 2;
-    double r = pairs >= 3 ? sl_pearson((double)pairs, &s) : NAN;
+    double r = pairs >= 3 ? sl_latent_pearson((double)pairs, &s) : NAN;
     SL_GO(isnan(r) ? sl_metrics_null(ctx, out, "sci_rsa", "fewer than three latents fire often enough, or they are all alike", err)
                    : sl_metrics_put(ctx, out, "sci_rsa", r, pairs, err));
 done:
