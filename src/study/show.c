@@ -66,9 +66,25 @@ static sl_status show_profile(sl_ctx *ctx, const char *study_dir, int profile, v
     return SL_OK;
 }
 
+/* Every run in every profile, before a line is shown. */
+static sl_status check_plan(sl_ctx *ctx, const char *study_dir, sl_err *err)
+{
+    char names[512], *save = NULL;
+    for (int profile = 0; sl_profiles[profile]; profile++) {
+        SL_TRY(sl_plan_names(ctx, study_dir, names, sizeof names, err));
+        for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
+            sl_plan p;
+            SL_TRY(sl_plan_load(ctx, study_dir, name, profile, &p, err));
+            sl_plan_release(&p);
+        }
+    }
+    return SL_OK;
+}
+
 sl_status sl_study_show(sl_ctx *ctx, const char *study_dir, void (*put)(void *, const char *), void *user, sl_err *err)
 {
     char names[512], line[512], *save = NULL;
+    SL_TRY(check_plan(ctx, study_dir, err));
     SL_TRY(sl_plan_names(ctx, study_dir, names, sizeof names, err));
     for (int profile = 0; sl_profiles[profile]; profile++)
         SL_TRY(show_profile(ctx, study_dir, profile, put, user, err));
