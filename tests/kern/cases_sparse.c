@@ -185,7 +185,7 @@ static void run_sparse_dval(krun *r)
 static sl_csc csc_of(krun *r, const sl_csr *z)
 {
     int64_t n = z->row_ptr[z->n_rows] + 1;
-    sl_csc t = { z->n_cols, kt_ids(r, 2 * (z->n_cols + 1), 0, 2, false).data, kt_ids(r, n, 0, 2, false).data, kt_ids(r, n, 0, 2, false).data };
+    sl_csc t = { z->n_cols, kt_csr(r, z->n_cols, 1, 1).row_ptr, kt_ids(r, n, 0, 2, false).data, kt_ids(r, n, 0, 2, false).data };
     r->k->csr_transpose(r->k, z, &t);
     return t;
 }
