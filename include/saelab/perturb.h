@@ -105,7 +105,7 @@ typedef struct sl_perturb_result {
     int64_t steps;              /* steps that were run */
 } sl_perturb_result;
 
-/* sl_sae_train with a perturbation layer; p NULL or not wanted: exactly sl_sae_train. report may be NULL. dir/perturb.csv holds the curve.
+/* sl_sae_train with a perturbation layer; p NULL or not wanted: exactly sl_sae_train. report may be NULL. The curve is in the report alone.
  * SL_ARG: options that do not fit each other or the variant (tied_weights without an encoder of W_dec's shape, rank above d_in, antithetic
  * noise of another type ...); SL_UNAVAILABLE: site token (train on activations captured from changed tokens instead). Checkpoints hold all
  * state of the layer: a resumed run equals an uninterrupted one bit for bit. */
