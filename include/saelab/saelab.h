@@ -2,6 +2,7 @@
 #ifndef SAELAB_SAELAB_H
 #define SAELAB_SAELAB_H
 
+#include <saelab/agreement.h>
 #include <saelab/baseline.h>
 #include <saelab/codes.h>
 #include <saelab/compose.h>

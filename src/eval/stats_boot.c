@@ -119,8 +119,7 @@ static double bca_level(double z0, double a, double p)
     return sl_z_cdf(z0 + z / (1 - a * z));
 }
 
-/* without [n_docs]: the values without each document of a single seed, which may be given a BCa interval; NULL: percentile */
-static void interval(double *v, const sl_boot_opts *o, const double *without, sl_boot *out)
+void sl_boot_interval(double *v, const sl_boot_opts *o, const double *without, sl_boot *out)
 {
     double lo = (1 - o->level) / 2, hi = 1 - lo, below = 0;
     qsort(v, (size_t)o->draws, sizeof *v, rising);
@@ -164,7 +163,7 @@ sl_status sl_boot_docs(sl_ctx *ctx, const double *num, const double *den, int64_
     if (st == SL_OK) {
         *out = (sl_boot){ .value = pooled(&p), .n_seeds = 1, .n_docs = n_docs };
         pooled_without(&p, without);
-        interval(v, o, without, out);
+        sl_boot_interval(v, o, without, out);
     }
     sl_free(ctx, v);
     return st;
@@ -215,7 +214,7 @@ sl_status sl_boot_of(sl_ctx *ctx, sl_boot_fn of, void *user, int64_t n_docs, con
             st = no_values(err);
     }
     if (st == SL_OK)
-        interval(v, o, without, out);
+        sl_boot_interval(v, o, without, out);
     sl_free(ctx, pick);
     sl_free(ctx, v);
     return st;
@@ -260,7 +259,7 @@ sl_status sl_boot_nested(sl_ctx *ctx, const double *num, const double *den, cons
     }
     if (st == SL_OK) {
         *out = (sl_boot){ .value = value, .n_seeds = n_seeds, .n_docs = first[n_seeds] - first[0] };
-        interval(v, o, NULL, out);
+        sl_boot_interval(v, o, NULL, out);
     }
     sl_free(ctx, v);
     return st;
