@@ -57,6 +57,8 @@ typedef struct sl_perturb {
     int32_t *touched;           /* [F] */
     sl_perturb_view view[SL_PERTURB_VIEWS];
     sl_tape *tape;              /* of attacks */
+    double (*clock)(void);      /* OPTIONAL, benchmarks: then these are the seconds spent on making views, and on their codes and loss */
+    double generating, forward;
 } sl_perturb;
 
 typedef struct sl_perturb_key { int64_t step, first; int view; } sl_perturb_key;
