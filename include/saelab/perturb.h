@@ -103,6 +103,9 @@ typedef struct sl_perturb_result {
     int64_t saturated;          /* steps that the controller spent at eps_min or eps_max */
     int64_t stopped_at;         /* step at which early stopping began the final decay; 0: it did not */
     int64_t steps;              /* steps that were run */
+    bool collapsed;             /* the last step's FVU is 1 or more: the code fell into a trivial optimum; it is also warned of. Rows with
+                                 * hardly a code weigh up to 1000 times the mean in L_stab, so a gamma that is at its full height before the
+                                 * code is good can turn all latents off: a longer gamma_warmup, k_start above k, or a smaller gamma helps */
 } sl_perturb_result;
 
 /* sl_sae_train with a perturbation layer; p NULL or not wanted: exactly sl_sae_train. report may be NULL. The curve is in the report alone.
