@@ -1,0 +1,227 @@
+/* saelab features build: the index of what features fire on, for one SAE, several, or all of a run. */
+#include "cmd.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct build_cfg {
+    const char *acts, *lm, *text, *dataset, *world, *out_dir;
+    sl_strs world_set;
+    int64_t world_seed;
+    int split;
+    sl_features_opts f;
+} build_cfg;
+
+static const sl_opt BUILD_OPTS[] = {
+    OUT_DIR(build_cfg, "folder of the index; none: features/ in the SAE's folder"),
+    SL_OPT_STR(build_cfg, acts, NULL, "store of activations to read: a folder of `saelab acts`"),
+    SL_OPT_STR(build_cfg, lm, NULL, "model: makes the rows, gives tokens their text, and the logit lens; none: a run's own"),
+    SL_OPT_STR(build_cfg, text, NULL, "with --lm: text to run over; none: what the model was trained on"),
+    SL_OPT_STR(build_cfg, dataset, NULL, "with --lm: or a text of `saelab data list`"),
+    SL_OPT_CHOICE(build_cfg, split, SPLIT_TRAIN, SPLITS, "with --lm: part of the text"),
+    SL_OPT_STR(build_cfg, world, NULL, "or rows of a world of `saelab world list`, with its true features"),
+    SL_OPT_STRS(build_cfg, world_set, "KEY=VALUE: an option of the world"),
+    SL_OPT_INT(build_cfg, world_seed, 42, 0, 9e15, "", "of the world"),
+    SL_OPT_END
+};
+static const opt_group BUILD_GROUPS[] = {
+    { "Options", NULL, BUILD_OPTS, 0 },
+    { "Index", "index", sl_features_options, offsetof(build_cfg, f) },
+    { NULL, NULL, NULL, 0 }
+};
+
+/* ---- which SAEs ---- */
+
+enum { MOST_SAES = 512 };
+typedef struct saes { char path[MOST_SAES][512]; int n; const char *run; /* the folder of the run that they are of, or NULL */ } saes;
+
+static bool file_in(const char *dir, const char *name)
+{
+    char path[1100];
+    snprintf(path, sizeof path, "%.700s/%.300s", dir, name);
+    return access(path, R_OK) == 0;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(a, b); }
+
+/* The SAEs of a run: its folders sae-ARM-seedN. Those of worlds are left to --world. */
+static void list_run(const char *run, saes *out)
+{
+    DIR *d = opendir(run);
+    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+        char path[1100];
+        snprintf(path, sizeof path, "%.700s/%.300s", run, e->d_name);
+        if (strncmp(e->d_name, "sae-", 4) == 0 && file_in(path, "cfg.json") && out->n < MOST_SAES && strlen(path) < sizeof out->path[0])
+            memcpy(out->path[out->n++], path, strlen(path) + 1);
+    }
+    if (d)
+        closedir(d);
+    qsort(out->path, (size_t)out->n, sizeof out->path[0], by_name);
+}
+
+static sl_status list_saes(cli *c, saes *out, sl_err *err)
+{
+    out->n = 0;
+    out->run = NULL;
+    if (c->n_args == 1 && file_in(c->args[0], "run.json")) {
+        out->run = c->args[0];
+        list_run(out->run, out);
+        return out->n > 0 ? SL_OK : sl_fail(err, SL_MISSING, out->run, NULL, "the run has no SAEs");
+    }
+    for (int i = 0; i < c->n_args; i++) {
+        if (strlen(c->args[i]) >= sizeof out->path[0] || out->n == MOST_SAES)
+            return sl_fail(err, SL_ARG, c->args[i], NULL, "the path is too long, or there are too many");
+        memcpy(out->path[out->n++], c->args[i], strlen(c->args[i]) + 1);
+    }
+    return SL_OK;
+}
+
+/* ---- where rows come from ---- */
+
+typedef struct origin {
+    sl_lm *lm;
+    sl_tok *tok;
+    sl_corpus corpus;       /* has the tokenizer when there is one */
+    sl_world *world;
+    char lm_path[1100];
+} origin;
+
+static void close_origin(cli *c, origin *o)
+{
+    sl_corpus_release(c->ctx, &o->corpus);
+    sl_tok_free(o->tok);
+    sl_lm_free(o->lm);
+    sl_world_free(o->world);
+}
+
+/* The text that a run was made of. */
+static const char *run_dataset(cli *c, const char *run)
+{
+    char path[1100];
+    sl_yaml *y;
+    sl_err none;
+    snprintf(path, sizeof path, "%.1000s/config.yaml", run);
+    if (sl_yaml_load(c->words, path, &y, &none) != SL_OK)
+        return NULL;
+    const char *name = sl_ynode_text(sl_ynode_get(sl_ynode_get(sl_yaml_root(y), "text"), "name"));
+    name = name ? sl_intern(c->words, name) : NULL;
+    sl_yaml_free(y);
+    return name;
+}
+
+static sl_status open_origin(cli *c, const build_cfg *k, const saes *s, origin *o, sl_err *err)
+{
+    const char *dataset = k->dataset;
+    if (k->world)
+        return world_open(c, k->world, &k->world_set, k->world_seed, &o->world, err);
+    if (k->lm)
+        snprintf(o->lm_path, sizeof o->lm_path, "%.1000s", k->lm);
+    else if (s->run)
+        snprintf(o->lm_path, sizeof o->lm_path, "%.1000s/lm-seed0", s->run);
+    if (!o->lm_path[0])
+        return SL_OK;
+    SL_TRY(sl_lm_load(c->ctx, o->lm_path, &o->lm, &o->tok, err));
+    if (k->acts)
+        return SL_OK;
+    if (!k->text && !dataset && s->run)
+        dataset = run_dataset(c, s->run);
+    capture p = { .lm = o->lm_path, .text = k->text, .dataset = dataset };
+    sl_tok *tok = o->tok;
+    o->tok = NULL;
+    return capture_text(c, &p, tok, &o->corpus, err);
+}
+
+static sl_status open_rows(cli *c, const build_cfg *k, origin *o, sl_sae *s, sl_act_source **out, sl_err *err)
+{
+    int64_t first, end;
+    sl_act_source *rows;
+    if (o->world)
+        return sl_world_open(o->world, SL_WORLD_TEST, out, err);
+    if (k->acts) {
+        SL_TRY(sl_acts_open(c->ctx, k->acts, false, &rows, err));
+        return sl_acts_prefetch(c->ctx, rows, out, err);
+    }
+    if (!o->lm)
+        return sl_fail(err, SL_ARG, "--acts", "--acts FOLDER, --lm FOLDER, or --world NAME", "what rows does the SAE look at?");
+    split_docs(&o->corpus, (split)k->split, &first, &end);
+    sl_stream_config sc = { .n_tokens = k->f.tokens, .shuffle_rows = 4096, .seed = (uint64_t)k->f.seed };
+    SL_TRY(sl_lm_stream(c->ctx, o->lm_path, &o->corpus, first, end, sl_sae_about(s).hook, &sc, &rows, err));
+    return sl_acts_prefetch(c->ctx, rows, out, err);
+}
+
+/* ---- build ---- */
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static void report(cli *c, const char *dir, const sl_features_built *b)
+{
+    char t[5][32];
+    const char *cells[] = {
+        "features", text_count(t[0], b->n_features), "",
+        "rows", text_count(t[1], b->n_rows), "",
+        "contexts", text_count(t[2], b->n_contexts), "",
+        "size", text_bytes(t[3], b->bytes), "",
+        "time", text_time(t[4], b->seconds), "",
+    };
+    say(c, "%s\n", dir);
+    say_table(c, false, 5, 3, cells);
+    json_array_append_new(c->result, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "index", dir, "n_features", (json_int_t)b->n_features, "n_rows",
+                                               (json_int_t)b->n_rows, "n_active", (json_int_t)b->n_active, "n_contexts", (json_int_t)b->n_contexts, "bytes",
+                                               (json_int_t)b->bytes, "seconds", b->seconds, "encode_seconds", b->encode_seconds));
+}
+
+static sl_status build_one(cli *c, const build_cfg *k, origin *o, const char *path, int n_saes, sl_err *err)
+{
+    sl_sae *s = NULL;
+    sl_act_source *rows = NULL;
+    sl_features_built built;
+    char dir[1100];
+    sl_status st = sl_sae_load(c->ctx, path, &s, err);
+    if (st == SL_OK)
+        st = open_rows(c, k, o, s, &rows, err);
+    if (!k->out_dir)
+        snprintf(dir, sizeof dir, "%.1000s/features", path);
+    else
+        snprintf(dir, sizeof dir, n_saes > 1 ? "%.700s/%.300s" : "%.700s", k->out_dir, base_name(path));
+    sl_features_input in = { .sae = s, .rows = rows, .tok = o->corpus.tok ? o->corpus.tok : o->tok, .lm = o->lm, .truth = o->world ? sl_world_truth_of(o->world) : NULL,
+                             .name = base_name(path), .sae_path = path, .lm_path = o->lm_path };
+    if (st == SL_OK)
+        st = sl_features_build(c->ctx, &in, &k->f, dir, &built, err);
+    if (st == SL_OK)
+        report(c, dir, &built);
+    sl_act_source_free(rows);
+    sl_sae_free(s);
+    return st;
+}
+
+static sl_status build(cli *c, sl_err *err)
+{
+    const build_cfg *k = c->cfg;
+    origin o = { 0 };
+    saes *s = sl_alloc(c->ctx, sizeof *s);
+    sl_status st = s ? list_saes(c, s, err) : sl_fail(err, SL_MEM, NULL, NULL, "no memory for the list of SAEs");
+    if (st == SL_OK)
+        st = open_origin(c, k, s, &o, err);
+    c->result = json_array();
+    for (int i = 0; st == SL_OK && i < s->n; i++)
+        st = build_one(c, k, &o, s->path[i], s->n, err);
+    if (st == SL_OK)
+        next_step(c, "saelab features show %s 0", k->out_dir && s->n == 1 ? k->out_dir : s->path[0]);
+    close_origin(c, &o);
+    sl_free(c->ctx, s);
+    return st;
+}
+
+const command CMD_FEATURES_BUILD = {
+    .name = "features build", .args = "RUN|SAE...", .min_args = 1, .max_args = -1, .what = "Make the index of what an SAE's features fire on.",
+    .text = "Runs the SAE over the rows of a store (--acts), of a model on a text (--lm), or of a world, and writes what each feature fires on: contexts, "
+            "histogram, tokens, neighbours, logits. Of a run, all its SAEs on the text.",
+    .examples = "  saelab features build my_sae --lm my_lm --tokens 200000\n  saelab features build my_sae --acts my_acts -o my_index\n",
+    .groups = BUILD_GROUPS, .cfg_size = sizeof(build_cfg), .run = build,
+};
