@@ -1,24 +1,8 @@
 /* ref: attention of the active features of a row over each other, see sl_tokens in kern.h. */
 
-typedef struct token_row { int64_t e0, n; } token_row; /* its entries e0 .. e0 + n - 1 */
+#include "kern/tokens.h"
 
-static token_row row_of_tokens(const sl_tokens *a, int64_t r)
-{
-    token_row t = { a->z->row_ptr[r], a->z->row_ptr[r + 1] - a->z->row_ptr[r] };
-    assert(t.n <= SL_TOKENS_MAX);
-    return t;
-}
-
-static token_row partner_of(const sl_tokens *a, int64_t r) { return row_of_tokens(a, (r + a->z->n_rows / 2) % a->z->n_rows); }
-static int64_t table_row(const sl_tokens *a, int64_t e) { return a->by_token ? e : a->z->idx[e]; }
 static double strength(const sl_tokens *a, int64_t e) { return a->by_token ? 1 : a->unit * (double)((const REAL *)a->z->val)[e]; }
-static int64_t n_listed(const sl_tokens *a, int64_t n) { return at_most(a->keep, n); }
-
-static uint8_t *places_of(const sl_tensor *at)
-{
-    assert(at->dtype == SL_U8);
-    return at->data;
-}
 
 /* ---- attention ---- */
 
@@ -76,7 +60,7 @@ static void tokens_attend(const sl_kern *k, const sl_tokens *a, const sl_tensor 
 {
     REAL *p = real(P);
     uint8_t *place = places_of(at);
-    int64_t width = a->n_head * a->keep, used = a->z->row_ptr[a->z->n_rows];
+    int64_t width = a->n_head * a->keep, used = n_tokens(a);
     assert(sl_numel(P) == a->z->capacity * width && sl_numel(at) == sl_numel(P));
     #pragma omp parallel for num_threads(sl_team(k, used * width)) schedule(static)
     for (int64_t r = 0; r < a->z->n_rows; r++) {
@@ -112,7 +96,7 @@ static void tokens_attend_back(const sl_kern *k, const sl_tokens *a, const sl_te
     int64_t width = a->n_head * a->keep, row = 2 * a->d_c, size = SL_TOKENS_MAX * row;
     const REAL *p = real(P), *dp = real(dP), *qk = real(QK);
     REAL *out = real(dQK);
-    int team = sl_team(k, a->z->row_ptr[a->z->n_rows] * width);
+    int team = sl_team(k, n_tokens(a) * width);
     double *scratch = sl_kern_scratch(k, SL_SCRATCH_ROWS, (size_t)(team * size) * sizeof *scratch);
     #pragma omp parallel for num_threads(team) schedule(static)
     for (int64_t r = 0; r < (scratch ? a->z->n_rows : 0); r++) {
@@ -184,7 +168,7 @@ static void tokens_mix(const sl_kern *k, const sl_tokens *a, const sl_tokens_val
 {
     mixing m = mixing_of(a, v);
     REAL *out = real(y);
-    int64_t used = a->z->row_ptr[a->z->n_rows];
+    int64_t used = n_tokens(a);
     int team = sl_team(k, used * a->d_c);
     double *scratch = token_scratch(k, team, 2 * a->d_c);
     #pragma omp parallel for num_threads(team) schedule(static)
@@ -287,14 +271,11 @@ static void mix_row_back(const mixing *m, int64_t r, const REAL *dy, const sl_to
         put_values_back(m, partner, b->d_seen, g->V_of_partner, g->z_of_partner);
 }
 
-/* dw: rows in chunks whose number depends on their number alone. */
-enum { TOKEN_CHUNKS = 64 };
-
 static void tokens_mix_back(const sl_kern *k, const sl_tokens *a, const sl_tokens_value *v, const sl_tensor *dy, const sl_tokens_grad *g)
 {
     mixing m = mixing_of(a, v);
     int64_t rows = a->z->n_rows, per = (rows + TOKEN_CHUNKS - 1) / TOKEN_CHUNKS, tokens = SL_TOKENS_MAX * m.width, size = 2 * a->d_c + 2 * tokens;
-    int team = sl_team(k, a->z->row_ptr[rows] * a->d_c);
+    int team = sl_team(k, n_tokens(a) * a->d_c);
     double *scratch = token_scratch(k, 1, team * size + TOKEN_CHUNKS * a->d_c), *dw = scratch ? scratch + team * size : NULL;
     if (!scratch)
         return;
@@ -332,7 +313,7 @@ static double entropy_token(const sl_tokens *a, int64_t n, const REAL *P, double
 
 static double entropy_all(const sl_tokens *a, const sl_tensor *P, double s, sl_tensor *dP)
 {
-    int64_t width = a->n_head * a->keep, used = a->z->row_ptr[a->z->n_rows];
+    int64_t width = a->n_head * a->keep, used = n_tokens(a);
     double sum = 0, share = used ? 1 / (double)(used * a->n_head) : 0;
     for (int64_t r = 0; r < a->z->n_rows; r++) {
         token_row t = row_of_tokens(a, r);

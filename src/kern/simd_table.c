@@ -1,4 +1,5 @@
 /* The slots of one instruction set. */
+#include "kern/simd_compose.h"
 #include "kern/simd_table.h"
 #include "kern/simd_sparse.h"
 
@@ -19,4 +20,6 @@ void SL_V(sl_simd_fill)(sl_kern *k)
     k->row_norms = SL_V(sl_simd_row_norms), k->row_norms_back = SL_V(sl_simd_row_norms_back);
     k->row_normalize = SL_V(sl_simd_row_normalize), k->row_project = SL_V(sl_simd_row_project);
     k->gemv = SL_V(sl_simd_gemv), k->attend = SL_V(sl_simd_attend);
+    k->tokens_attend = SL_V(sl_simd_tokens_attend), k->tokens_attend_back = SL_V(sl_simd_tokens_attend_back);
+    k->tokens_mix = SL_V(sl_simd_tokens_mix), k->tokens_mix_back = SL_V(sl_simd_tokens_mix_back);
 }

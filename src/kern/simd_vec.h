@@ -65,6 +65,18 @@ static inline vf vf_sign(vf mag, vf of) /* |mag| with the sign of `of` */
 }
 #endif
 
+/* The largest lane. */
+static inline float vf_top(vf a)
+{
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps(a);
+#else
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+#endif
+}
+
 /* Sum of the lanes by halving. */
 static inline float vf_sum(vf a)
 {
