@@ -1,5 +1,5 @@
-/* Attention of tokens over each other. A thread owns rows. Logits are products of the register tile, of MR tokens and all of the row's keys;
- * then each token chooses its list and takes the softmax of it. */
+/* Attention of tokens over each other. A thread owns rows. Logits of NR tokens at a time are products of the register tile, a token a lane; then
+ * each token chooses its list and takes the softmax of it: short lists VW tokens at once, others one by one. */
 #include "kern/simd_compose.h"
 #include "kern/simd_math.h"
 
@@ -7,21 +7,22 @@
 #include <omp.h>
 #include <string.h>
 
-/* What a thread needs: queries [n in whole MR, d_c] times 1 / sqrt(w), keys [n, d_c], keys of one head in panels, logits [MR, np]. */
-typedef struct desk { float *q, *key, *panel, *logit; int64_t np; } desk;
+/* What a thread needs: queries [n, d_c] times 1 / sqrt(w), keys [n in whole MR, d_c], queries of one head in panels, logits [n in whole MR, NR]:
+ * row j has those of key j. */
+typedef struct desk { float *q, *key, *panel, *logit; } desk;
 
 static int64_t desk_floats(const sl_tokens *a, int64_t most)
 {
-    int64_t np = sl_round_up(most, NR), w = a->d_c / a->n_head;
-    return sl_round_up((sl_round_up(most, MR) + most) * a->d_c + np * w + MR * np, 16);
+    int64_t keys = sl_round_up(most, MR), w = a->d_c / a->n_head;
+    return sl_round_up((keys + most) * a->d_c + sl_round_up(most, NR) * w + keys * NR, 16);
 }
 
 static desk desk_at(const sl_tokens *a, int64_t most, float *room)
 {
-    desk d = { .np = sl_round_up(most, NR), .q = room };
-    d.key = d.q + sl_round_up(most, MR) * a->d_c;
-    d.panel = d.key + most * a->d_c;
-    d.logit = d.panel + d.np * (a->d_c / a->n_head);
+    desk d = { .q = room };
+    d.key = d.q + most * a->d_c;
+    d.panel = d.key + sl_round_up(most, MR) * a->d_c;
+    d.logit = d.panel + sl_round_up(most, NR) * (a->d_c / a->n_head);
     return d;
 }
 
@@ -34,10 +35,10 @@ static void bring_row(const sl_tokens *a, const float *qk, token_row t, const de
             d->q[i * a->d_c + c] = scale * row[c];
         memcpy(d->key + i * a->d_c, row + a->d_c, (size_t)a->d_c * sizeof *row);
     }
-    memset(d->q + t.n * a->d_c, 0, (size_t)((sl_round_up(t.n, MR) - t.n) * a->d_c) * sizeof *d->q);
+    memset(d->key + t.n * a->d_c, 0, (size_t)((sl_round_up(t.n, MR) - t.n) * a->d_c) * sizeof *d->key);
 }
 
-/* ---- lists ---- */
+/* ---- lists, one by one ---- */
 
 static float top_of(const float *l, int64_t n)
 {
@@ -88,36 +89,116 @@ static void list_softmax(float *l, int64_t m, float *P)
         vf_put(P + q, vf_load(l + q) * inv, m - q);
 }
 
-static void attend_token(float *l, int64_t i, int64_t n, int64_t m, int64_t keep, bool chosen, float *P, uint8_t *at)
+/* Lists of a row's tokens: n tokens, m entries each; P and at of token 0 and one head, those of the next token `width` further. */
+typedef struct lists { int64_t n, m, keep, width; float *P; uint8_t *at; } lists;
+
+static void end_list(const lists *s, int64_t at)
 {
-    float some[SL_TOKENS_MAX] = { 0 };
-    if (chosen)
-        for (int64_t q = 0; q < m; q++)
-            some[q] = l[at[q]];
-    else
-        make_list(l, i, n, m, at, some);
-    list_softmax(some, m, P);
-    for (int64_t x = m; x < keep; x++) {
-        P[x] = 0;
-        at[x] = 0;
+    for (int64_t x = s->m; x < s->keep; x++) {
+        s->P[at + x] = 0;
+        s->at[at + x] = 0;
     }
 }
 
+/* Token i, whose logits are in lane `lane`. */
+static void long_list(const float *logit, int64_t lane, int64_t i, bool chosen, const lists *s)
+{
+    float l[SL_TOKENS_MAX] = { 0 }, some[SL_TOKENS_MAX] = { 0 };
+    int64_t at = i * s->width;
+    for (int64_t j = 0; logit && j < s->n; j++)
+        l[j] = logit[j * NR + lane];
+    if (chosen)
+        for (int64_t q = 0; q < s->m; q++)
+            some[q] = l[s->at[at + q]];
+    else
+        make_list(l, i, s->n, s->m, s->at + at, some);
+    list_softmax(some, s->m, s->P + at);
+    end_list(s, at);
+}
+
+/* ---- short lists, a token a lane ---- */
+
+enum { SHORT = 4 };
+
+/* best [m - 1]: the largest of v so far in falling order, of equal ones the earliest; place: where. v is at p. */
+ALWAYS void insert(vf *best, vf *place, vf v, vf p, int64_t m)
+{
+    #pragma GCC unroll 4
+    for (int64_t q = m - 2; q >= 0; q--) {
+        vf from = q ? vf_lt(best[q - 1], v, place[q - 1], p) : p, value = q ? vf_min(best[q - 1], v) : v;
+        place[q] = vf_lt(best[q], v, from, place[q]);
+        best[q] = vf_lt(best[q], v, value, best[q]);
+    }
+}
+
+/* Tokens i0 .. i0 + VW - 1 as far as there are; logit is spoiled. */
+ALWAYS void short_lists(float *logit, int64_t i0, const lists *s, int64_t m)
+{
+    vf best[SHORT - 1], place[SHORT - 1], own, sum;
+    float P[SHORT][VW], at[SHORT][VW], mine[VW] = { 0 };
+    int64_t n = sl_min64(VW, s->n - i0);
+    for (int64_t i = 0; i < n; i++) {
+        mine[i] = logit[(i0 + i) * NR + i];
+        logit[(i0 + i) * NR + i] = -INFINITY;
+    }
+    for (int64_t q = 0; q < m - 1; q++) {
+        best[q] = vf_set(-INFINITY);
+        place[q] = vf_set(0);
+    }
+    for (int64_t j = 0; j < s->n; j++)
+        insert(best, place, vf_load(logit + j * NR), vf_set((float)j), m);
+    vf top = vf_max(vf_load(mine), best[0]);
+    sum = own = vf_exp(vf_load(mine) - top);
+    for (int64_t q = 0; q < m - 1; q++)
+        sum += best[q] = vf_exp(best[q] - top);
+    for (int64_t q = 0; q < m; q++) {
+        vf_store(P[q], (q ? best[q - 1] : own) / sum);
+        vf_store(at[q], q ? place[q - 1] : vf_set(0));
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t to = (i0 + i) * s->width;
+        for (int64_t q = 0; q < m; q++) {
+            s->P[to + q] = P[q][i];
+            s->at[to + q] = (uint8_t)(q ? (int64_t)at[q][i] : i0 + i);
+        }
+        end_list(s, to);
+    }
+}
+
+static void block_lists(float *logit, int64_t i0, bool chosen, const lists *s)
+{
+    bool brief = !chosen && s->m < s->n && s->m >= 2 && s->m <= SHORT;
+    for (int64_t i = i0; i < sl_min64(i0 + NR, s->n); i += brief ? VW : 1) {
+        float *l = logit + i - i0;
+        if (!brief)
+            long_list(logit, i - i0, i, chosen, s);
+        else if (s->m == 2)
+            short_lists(l, i, s, 2);
+        else if (s->m == 3)
+            short_lists(l, i, s, 3);
+        else
+            short_lists(l, i, s, 4);
+    }
+}
+
+/* ---- rows ---- */
+
 static void attend_row(const sl_tokens *a, const float *qk, token_row t, bool chosen, const desk *d, float *P, uint8_t *at)
 {
-    int64_t w = a->d_c / a->n_head, m = n_listed(a, t.n), width = a->n_head * a->keep;
+    int64_t w = a->d_c / a->n_head;
+    lists s = { t.n, n_listed(a, t.n), a->keep, a->n_head * a->keep, P, at };
     if (qk)
         bring_row(a, qk, t, d);
-    for (int64_t h = 0; h < a->n_head; h++) {
+    for (int64_t h = 0; h < a->n_head; h++, s.P += a->keep, s.at += a->keep) {
         if (qk)
-            SL_V(sl_simd_pack)(d->key + h * w, a->d_c, true, w, t.n, d->panel);
-        for (int64_t i = 0; i < t.n; i++) {
-            float *l = d->logit + i % MR * d->np;
-            for (int64_t j = 0; qk && i % MR == 0 && j < t.n; j += NR)
-                SL_V(sl_simd_micro)(w, d->q + i * a->d_c + h * w, a->d_c, 1, d->panel + j * w, l + j, d->np);
-            if (!qk)
-                memset(l, 0, (size_t)t.n * sizeof *l);
-            attend_token(l, i, t.n, m, a->keep, chosen, P + i * width + h * a->keep, at + i * width + h * a->keep);
+            SL_V(sl_simd_pack)(d->q + h * w, a->d_c, true, w, t.n, d->panel);
+        for (int64_t i = 0; i < t.n; i += NR) {
+            for (int64_t j = 0; qk && j < t.n; j += MR)
+                SL_V(sl_simd_micro)(w, d->key + j * a->d_c + h * w, a->d_c, 1, d->panel + i * w, d->logit + j * NR, NR);
+            if (qk)
+                block_lists(d->logit, i, chosen, &s);
+            for (int64_t x = i; !qk && x < sl_min64(i + NR, t.n); x++)
+                long_list(NULL, 0, x, chosen, &s);
         }
     }
 }
@@ -141,28 +222,24 @@ void SL_V(sl_simd_tokens_attend)(const sl_kern *k, const sl_tokens *a, const sl_
 
 /* ---- backward ---- */
 
-static float weighed(const float *P, const float *dP, int64_t m)
-{
-    vf sum = vf_set(0);
-    for (int64_t q = 0; q < m; q += VW)
-        sum = vf_fma(vf_get(P + q, m - q), vf_get(dP + q, m - q), sum);
-    return vf_sum(sum);
-}
-
-/* One head of one token: dl = P (dP - sum P dP) / sqrt(w); dq += dl k_j, dk_j += dl q. key[j] and dk + j row: token j's head. */
+/* One head of one token: dl = P (dP - sum P dP) / sqrt(w); dq += sum dl k_j, dk_j += dl q. key[j] and dk + j row: token j's, from column 0. */
 ALWAYS void head_back(const float *q, float *dq, const float *const *key, float *dk, int64_t row, int64_t off, const float *P, const float *dP,
                       const uint8_t *at, int64_t m, int64_t w)
 {
-    float sum = weighed(P, dP, m), scale = (float)(1 / sqrt((double)w));
-    for (int64_t x = 0; x < m; x++) {
-        const float *kj = key[at[x]] + off;
-        float *dkj = dk + at[x] * row + off;
-        vf dl = vf_set(P[x] * (dP[x] - sum) * scale);
-        #pragma GCC unroll 2
-        for (int64_t c = 0; c < w; c += VW) {
-            vf_put(dq + c, vf_fma(dl, vf_get(kj + c, w - c), vf_get(dq + c, w - c)), w - c);
-            vf_put(dkj + c, vf_fma(dl, vf_get(q + c, w - c), vf_get(dkj + c, w - c)), w - c);
+    float sum = 0, scale = (float)(1 / sqrt((double)w)), dl[SL_TOKENS_MAX];
+    for (int64_t x = 0; x < m; x++)
+        sum += P[x] * dP[x];
+    for (int64_t x = 0; x < m; x++)
+        dl[x] = P[x] * (dP[x] - sum) * scale;
+    #pragma GCC unroll 2
+    for (int64_t c = 0; c < w; c += VW) {
+        vf mine = vf_get(q + c, w - c), to = vf_get(dq + c, w - c);
+        for (int64_t x = 0; x < m; x++) {
+            float *dkj = dk + at[x] * row + off + c;
+            vf_put(dkj, vf_fma(vf_set(dl[x]), mine, vf_get(dkj, w - c)), w - c);
+            to = vf_fma(vf_set(dl[x]), vf_get(key[at[x]] + off + c, w - c), to);
         }
+        vf_put(dq + c, to, w - c);
     }
 }
 

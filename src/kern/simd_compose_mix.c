@@ -145,9 +145,10 @@ ALWAYS void back_head(const mixing *m, int64_t i, int64_t h, int64_t list, const
     const values *v = m->seen;
     const float *P = m->P + list;
     const uint8_t *at = m->at + list;
-    float *mine = b->d_own + i * m->width, dot[SL_TOKENS_MAX];
+    float *mine = b->d_own + i * m->width;
+    vf dot[SL_TOKENS_MAX];
     for (int64_t q = 0; q < m->m; q++)
-        dot[q] = 0;
+        dot[q] = vf_set(0);
     for (int64_t c = 0; c < w; c += VW) {
         int64_t left = w - c, off = h * w + c;
         vf g = vf_get(b->dO + off, left), s = vf_set(m->own.s[i]), own = s * vf_get(m->own.row[i] + off, left), u = g, all = vf_set(0);
@@ -158,7 +159,7 @@ ALWAYS void back_head(const mixing *m, int64_t i, int64_t h, int64_t list, const
             int64_t j = at[q];
             float *to = b->d_seen + v->to[j] * m->width + off;
             vf p = vf_set(P[q]), x = vf_fma(vf_set(v->s[j]), vf_get(v->row[j] + off, left), -less);
-            dot[q] += vf_sum(u * x);
+            dot[q] = vf_fma(u, x, dot[q]);
             vf_put(to, vf_fma(p, u, vf_get(to, left)), left);
             if (kind == PRODUCT)
                 all = vf_fma(p, x, all);
@@ -166,14 +167,14 @@ ALWAYS void back_head(const mixing *m, int64_t i, int64_t h, int64_t list, const
                 all -= p;
         }
         if (kind == PLAIN) {
-            dot[0] += vf_sum(u * own);
+            dot[0] = vf_fma(u, own, dot[0]);
             all = vf_set(P[0]);
         }
         float *to = mine + off + (kind == PRODUCT ? m->a->d_c : 0);
         vf_put(to, vf_fma(all, g, vf_get(to, left)), left);
     }
     for (int64_t q = 0; b->dP && q < m->m; q++)
-        b->dP[list + q] = dot[q];
+        b->dP[list + q] = vf_sum(dot[q]);
 }
 
 ALWAYS void back_heads(const mixing *m, int64_t i, const mixing_back *b, int64_t w, mix_kind kind)
