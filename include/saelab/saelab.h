@@ -22,6 +22,7 @@
 #include <saelab/report.h>
 #include <saelab/rng.h>
 #include <saelab/sae.h>
+#include <saelab/serve.h>
 #include <saelab/stability.h>
 #include <saelab/stats.h>
 #include <saelab/status.h>

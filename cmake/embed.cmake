@@ -1,0 +1,28 @@
+# sl_embed(TARGET LIST FOLDER NAMES...): the files FOLDER/NAMES become part of TARGET as the list `sl_http_file LIST[]` (src/serve/http.h).
+# The same file is the script that writes the C source: cmake -DOUT=... -DLIST=... -DFOLDER=... -DNAMES=... -P embed.cmake
+if(CMAKE_SCRIPT_MODE_FILE)
+  string(REPLACE "|" ";" names "${NAMES}")
+  set(text "/* Written by cmake/embed.cmake. */\n#include \"serve/http.h\"\n\nextern const sl_http_file ${LIST}[];\n")
+  set(rows "")
+  set(i 0)
+  foreach(name ${names})
+    file(READ ${FOLDER}/${name} hex HEX)
+    string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+    string(APPEND text "static const unsigned char file_${i}[] = {${bytes}0};\n")
+    string(APPEND rows "    { \"${name}\", file_${i}, sizeof file_${i} - 1 },\n")
+    math(EXPR i "${i} + 1")
+  endforeach()
+  file(WRITE ${OUT} "${text}const sl_http_file ${LIST}[] = {\n${rows}    { 0 }\n};\n")
+  return()
+endif()
+
+set(SL_EMBED_SCRIPT ${CMAKE_CURRENT_LIST_FILE})
+function(sl_embed target list folder)
+  set(out ${PROJECT_BINARY_DIR}/embed/${list}.c)
+  set(inputs ${ARGN})
+  list(TRANSFORM inputs PREPEND ${folder}/)
+  string(REPLACE ";" "|" names "${ARGN}")
+  add_custom_command(OUTPUT ${out} DEPENDS ${inputs} ${SL_EMBED_SCRIPT} VERBATIM
+    COMMAND ${CMAKE_COMMAND} -DOUT=${out} -DLIST=${list} -DFOLDER=${folder} "-DNAMES=${names}" -P ${SL_EMBED_SCRIPT})
+  target_sources(${target} PRIVATE ${out})
+endfunction()
