@@ -125,7 +125,7 @@ static char *config_text(const cli *c)
     bool known = sl_machine_info(c->ctx, &m, NULL) == SL_OK;
     snprintf(head, sizeof head, "# saelab %s, kernels %s, %d threads\n# saelab %s --config config.yaml -o NEW_FOLDER repeats this run\ncommand: %s\nprecision: %s\n",
              sl_version(), known ? m.kernels : "unknown", sl_ctx_threads(c->ctx), c->cmd->name, c->cmd->name,
-             sl_ctx_options(c->ctx)->bf16 ? "bf16" : "f32");
+             known && m.bf16 ? "bf16" : "f32");
     put(&t, head);
     for (int pass = 0; pass < 2; pass++) /* the top level comes before the sections */
         for (const live_group *g = c->group; g->table && g->base != c && g->base != &c->com; g++) {

@@ -32,7 +32,7 @@ typedef struct sl_ctx_opts {
     const char *data_dir;   /* --data-dir; NULL: SAELAB_DATA, ../shared/data, the user's cache */
     const char *cache_dir;  /* NULL: SAELAB_CACHE, else XDG_CACHE_HOME/saelab, else ~/.cache/saelab */
     const char *kern;       /* NULL or "": best; "ref": plain C only; "ref+simd"; see saelab/kern_info.h */
-    bool bf16;              /* bf16 products where the CPU has them (recorded as precision) */
+    bool bf16;              /* bf16 products where the CPU has them, else a warning and f32; what was used is recorded as precision */
     int64_t fail_alloc_at;  /* tests: the n-th allocation fails, counted from 1; 0: never */
 } sl_ctx_opts;
 

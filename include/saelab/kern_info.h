@@ -8,6 +8,7 @@ typedef struct sl_machine {
     char cpu[96], isa[96];      /* "AMD EPYC", "avx2 fma f16c" */
     char kernels[96];           /* id of the f32 kernel table */
     bool has_avx2, has_avx512, has_vnni, has_bf16, has_amx;
+    bool bf16;                  /* products of the f32 table take bf16: asked for (sl_ctx_opts), and the CPU has them */
     int physical_cores, threads;
     double quota;               /* cgroup CPUs, 0: none */
     int64_t mem_total, mem_available; /* bytes */

@@ -66,6 +66,7 @@ sl_status sl_machine_info(sl_ctx *ctx, sl_machine *out, sl_err *err)
     *out = (sl_machine){ .physical_cores = sl_physical_cores(), .threads = sl_ctx_threads(ctx), .quota = sl_cgroup_quota() };
     SL_TRY(sl_kern_get(ctx, SL_F32, &k, err));
     snprintf(out->kernels, sizeof out->kernels, "%s", k->id);
+    out->bf16 = strstr(k->id, " bf16") != NULL;
     proc_value("/proc/cpuinfo", "model name", out->cpu, sizeof out->cpu);
     proc_value("/proc/cpuinfo", "flags", flags, sizeof flags);
     instruction_sets(out, flags);

@@ -1,11 +1,10 @@
 /* Products of 8-bit integers by oneDNN, for screening (kern/int8.h): one primitive of a fixed tile for each width of rows, made for one
- * thread and called by each thread of ours with its own scratchpad. oneDNN 2 describes an operation first, oneDNN 3 does not. Without
- * VNNI or AMX the product saturates sums of two at 16 bits unless |W| stays below 64. */
+ * thread and called by each thread of ours with its own scratchpad. Without VNNI or AMX the product saturates sums of two at 16 bits unless |W| stays below 64. */
 #include "kern/int8.h"
+#include "kern/onednn_any.h"
 #include "kern/scratch.h"
 
 #include <omp.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,41 +23,6 @@ typedef struct state {
     int n_lane;
     lane *lane;
 } state;
-
-/* ---- what differs between oneDNN 2 and 3 ---- */
-
-#if DNNL_VERSION_MAJOR >= 3
-typedef dnnl_memory_desc_t shape;
-static dnnl_status_t shape_make(shape *s, int64_t a, int64_t b, dnnl_data_type_t type, dnnl_format_tag_t tag)
-{
-    return dnnl_memory_desc_create_with_tag(s, 2, (dnnl_dims_t){ a, b }, type, tag);
-}
-static void shape_free(shape *s)
-{
-    if (*s)
-        dnnl_memory_desc_destroy(*s);
-}
-static const_dnnl_memory_desc_t shape_of(shape *s) { return *s; }
-static dnnl_status_t product_describe(state *t, shape *x, shape *w, shape *c, dnnl_primitive_attr_t attr)
-{
-    return dnnl_matmul_primitive_desc_create(&t->product_pd, t->engine, *x, *w, NULL, *c, attr);
-}
-#else
-typedef dnnl_memory_desc_t shape;
-typedef const dnnl_memory_desc_t *const_dnnl_memory_desc_t;
-static dnnl_status_t shape_make(shape *s, int64_t a, int64_t b, dnnl_data_type_t type, dnnl_format_tag_t tag)
-{
-    return dnnl_memory_desc_init_by_tag(s, 2, (dnnl_dims_t){ a, b }, type, tag);
-}
-static void shape_free(shape *s) { (void)s; }
-static const_dnnl_memory_desc_t shape_of(shape *s) { return s; }
-static dnnl_status_t product_describe(state *t, shape *x, shape *w, shape *c, dnnl_primitive_attr_t attr)
-{
-    dnnl_matmul_desc_t op;
-    dnnl_status_t st = dnnl_matmul_desc_init(&op, x, w, NULL, c);
-    return st == dnnl_success ? dnnl_primitive_desc_create(&t->product_pd, &op, attr, t->engine, NULL) : st;
-}
-#endif
 
 /* ---- primitives for one width ---- */
 
@@ -89,32 +53,32 @@ static void forget(state *t)
     *t = (state){ .ctx = t->ctx, .engine = t->engine };
 }
 
-static bool lane_make(state *t, lane *l, shape *x, shape *plain, shape *c)
+static bool lane_make(state *t, lane *l, onednn_shape *x, onednn_shape *plain, onednn_shape *c)
 {
-    const_dnnl_memory_desc_t w = dnnl_primitive_desc_query_md(t->product_pd, dnnl_query_weights_md, 0);
-    const_dnnl_memory_desc_t pad = dnnl_primitive_desc_query_md(t->product_pd, dnnl_query_scratchpad_md, 0);
+    onednn_shape_in w = dnnl_primitive_desc_query_md(t->product_pd, dnnl_query_weights_md, 0);
+    onednn_shape_in pad = dnnl_primitive_desc_query_md(t->product_pd, dnnl_query_scratchpad_md, 0);
     size_t bytes = dnnl_memory_desc_get_size(pad);
     l->scratch = sl_alloc(t->ctx, bytes + SL_INT8_ALIGN);
     t->no_memory = !l->scratch;
     return l->scratch && dnnl_stream_create(&l->stream, t->engine, dnnl_stream_default_flags) == dnnl_success
-        && dnnl_memory_create(&l->x, shape_of(x), t->engine, DNNL_MEMORY_NONE) == dnnl_success
+        && dnnl_memory_create(&l->x, onednn_shape_of(x), t->engine, DNNL_MEMORY_NONE) == dnnl_success
         && dnnl_memory_create(&l->w, w, t->engine, DNNL_MEMORY_NONE) == dnnl_success
-        && dnnl_memory_create(&l->c, shape_of(c), t->engine, DNNL_MEMORY_NONE) == dnnl_success
+        && dnnl_memory_create(&l->c, onednn_shape_of(c), t->engine, DNNL_MEMORY_NONE) == dnnl_success
         && dnnl_memory_create(&l->pad, pad, t->engine, l->scratch) == dnnl_success
-        && dnnl_memory_create(&l->plain, shape_of(plain), t->engine, DNNL_MEMORY_NONE) == dnnl_success
+        && dnnl_memory_create(&l->plain, onednn_shape_of(plain), t->engine, DNNL_MEMORY_NONE) == dnnl_success
         && dnnl_memory_create(&l->packed, w, t->engine, DNNL_MEMORY_NONE) == dnnl_success;
 }
 
-static bool make(state *t, int64_t d, dnnl_primitive_attr_t attr, shape s[4])
+static bool make(state *t, int64_t d, dnnl_primitive_attr_t attr, onednn_shape s[4])
 {
-    const_dnnl_memory_desc_t w;
-    if (shape_make(&s[0], ROWS, d, dnnl_s8, dnnl_ab) || shape_make(&s[1], d, COLS, dnnl_s8, dnnl_format_tag_any)
-        || shape_make(&s[2], ROWS, COLS, dnnl_s32, dnnl_ab) || shape_make(&s[3], d, COLS, dnnl_s8, dnnl_ba)
-        || dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) || product_describe(t, &s[0], &s[1], &s[2], attr))
+    onednn_shape_in w;
+    if (onednn_shape_make(&s[0], ROWS, d, dnnl_s8, dnnl_ab) || onednn_shape_make(&s[1], d, COLS, dnnl_s8, dnnl_format_tag_any)
+        || onednn_shape_make(&s[2], ROWS, COLS, dnnl_s32, dnnl_ab) || onednn_shape_make(&s[3], d, COLS, dnnl_s8, dnnl_ba)
+        || dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) || onednn_matmul(&t->product_pd, t->engine, &s[0], &s[1], &s[2], attr))
         return false;
     w = dnnl_primitive_desc_query_md(t->product_pd, dnnl_query_weights_md, 0);
     if (dnnl_primitive_create(&t->product, t->product_pd)
-        || dnnl_reorder_primitive_desc_create(&t->pack_pd, shape_of(&s[3]), t->engine, w, t->engine, NULL)
+        || dnnl_reorder_primitive_desc_create(&t->pack_pd, onednn_shape_of(&s[3]), t->engine, w, t->engine, NULL)
         || dnnl_primitive_create(&t->pack, t->pack_pd))
         return false;
     t->panel_bytes = dnnl_memory_desc_get_size(w);
@@ -131,7 +95,7 @@ static size_t prepare(const sl_int8 *g, const sl_kern *k, int64_t d)
         return t->panel_bytes;
     forget(t);
     dnnl_primitive_attr_t attr = NULL;
-    shape s[4];
+    onednn_shape s[4];
     memset(s, 0, sizeof s);
     int threads = omp_get_max_threads();
     omp_set_num_threads(1); /* a primitive is cut for as many threads as there may be when it is made */
@@ -142,7 +106,7 @@ static size_t prepare(const sl_int8 *g, const sl_kern *k, int64_t d)
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     for (int i = 0; i < 4; i++)
-        shape_free(&s[i]);
+        onednn_shape_free(&s[i]);
     if (!good) {
         if (!t->lane || t->no_memory)
             sl_kern_impl_of(k)->failed = true;

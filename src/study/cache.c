@@ -30,7 +30,7 @@ sl_status sl_cache_open(sl_ctx *ctx, const char *root, sl_cache *out, sl_err *er
     snprintf(out->root, sizeof out->root, "%s", root);
     const sl_kern *k;
     SL_TRY(sl_kern_get(ctx, SL_F32, &k, err));
-    snprintf(out->kernels, sizeof out->kernels, "%.80s %s", k->id, sl_ctx_options(ctx)->bf16 ? "bf16" : "f32");
+    snprintf(out->kernels, sizeof out->kernels, "%.80s %s", k->id, strstr(k->id, " bf16") ? "bf16" : "f32");
     return sl_dir_make(out->root, err);
 }
 

@@ -260,7 +260,7 @@ static sl_status write_config(const sl_run *r, const char *dir, sl_err *err)
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     json_t *o = json_pack("{s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i, s:s}}", "saelab", sl_version(), "text", "name", r->text.name, "sha256",
                           r->text.sha256, "note", r->text.note, "machine", "cpu", m.cpu, "kernels", m.kernels, "threads", m.threads,
-                          "precision", sl_ctx_options(r->ctx)->bf16 ? "bf16" : "f32");
+                          "precision", m.bf16 ? "bf16" : "f32");
     json_t *plan = sl_plan_json(r->plan);
     json_object_update(o, plan);
     json_decref(plan);
