@@ -2,7 +2,9 @@
  *   z = TopK_k(W_enc (x - b_dec) + b_enc), positive values only       x^ = W_dec^T z + b_dec
  *   L = |x - x^|^2 / (B d_bar) + aux_alpha AuxK
  * Exactly min(k, number of positive pre-activations) latents a row. Rows of W_dec have norm 1. Differs from the paper: the
- * reconstruction term is divided by d_bar = mean |x|^2 (recipe saelab), so that aux_alpha means the same for any data. */
+ * reconstruction term is divided by d_bar = mean |x|^2 (recipe saelab), so that aux_alpha means the same for any data. Differs from
+ * SAELens 6.54.12 under every recipe: with its default rescale_acts_by_decoder_norm SAELens selects, and multiplies, by a_j |d_j|; here rows
+ * of W_dec have norm 1 or are left as they are, and a_j alone decides. Equal to it where the rows have norm 1, or where that option is off. */
 #include "sae/variant.h"
 
 static const sl_opt options[] = {
