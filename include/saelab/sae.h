@@ -22,6 +22,9 @@ typedef struct sl_variant_info {
 } sl_variant_info;
 const sl_variant_info *sl_variant_at(int i);              /* i from 0; NULL past the end */
 const sl_variant_info *sl_variant_find(const char *name); /* NULL when there is none */
+/* The i-th figure that only this variant has, and that its training logs as sl_sae_step.own[i] ("attention_entropy"); NULL past the end, or
+ * when there is no such variant. */
+const char *sl_variant_watched(const char *variant, int i);
 
 /* ---- life ---- */
 
@@ -112,11 +115,14 @@ typedef struct sl_sae_train_config { /* option table sl_sae_train_opts */
 } sl_sae_train_config;
 extern const sl_opt sl_sae_train_opts[];
 
+enum { SL_SAE_OWN = 3 };
 typedef struct sl_sae_step {
     int64_t step, samples;      /* steps done, rows seen */
     double loss, fvu, l0;       /* of that step's batch, in the normalised space */
     double dead;                /* share of latents that did not fire within the window */
-    double lr, seconds;         /* seconds of training so far, over all resumes */
+    double lr;
+    double own[SL_SAE_OWN];     /* the variant's own figures (sl_variant_watched) of that batch; NaN: none yet, or no such figure */
+    double seconds;             /* of training so far, over all resumes */
 } sl_sae_step;
 typedef struct sl_sae_result {
     sl_sae_step last;

@@ -283,11 +283,16 @@ static sl_var revive(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl
     return sl_add(t, l, sl_scale(t, sl_sq_dist(t, e, found), spread > 0 ? o->aux_c_alpha / spread : 0));
 }
 
+static sl_var diversity(sl_tape *t, const sl_sae *s, const sl_comp *c)
+{
+    return sl_decorrelate(t, sl_linear(t, c->h, var_of(t, s, SL_COMP_IN), c->minus_theta, SL_ACT_RELU));
+}
+
 static sl_var regularise(sl_tape *t, const sl_sae *s, const sl_comp *c, const sl_sae_batch *b, sl_var l)
 {
     const sl_compositional_options *o = opts_of(s);
     if (o->diversity > 0)
-        l = sl_add(t, l, sl_scale(t, sl_decorrelate(t, sl_linear(t, c->h, var_of(t, s, SL_COMP_IN), c->minus_theta, SL_ACT_RELU)), o->diversity));
+        l = sl_add(t, l, sl_scale(t, diversity(t, s, c), o->diversity));
     for (int i = 0; o->entropy > 0 && i < o->depth && o->comp_in == SL_COMP_IN_Z; i++)
         l = sl_add(t, l, sl_scale(t, sl_pairs_entropy(t, c->block[i].P), o->entropy / (double)o->depth));
     if (o->h_l2 > 0)
@@ -307,6 +312,27 @@ static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_s
     if (o->aux_c_alpha > 0)
         l = revive(t, s, p, c, b, l);
     return regularise(t, s, c, b, l);
+}
+
+/* ---- what a logged step shows: the terms of regularise without their weights, and active compositions a row ---- */
+
+enum { WATCH_DIVERSITY, WATCH_ENTROPY, WATCH_L0 };
+static const char *const watched[] = { "diversity_loss", "attention_entropy", "l0_c", NULL };
+
+static void watch(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, double own[SL_SAE_OWN])
+{
+    const sl_compositional_options *o = opts_of(s);
+    const sl_comp *c = p->z.own;
+    if (!c || !c->on)
+        return;
+    const sl_csr *csr = sl_code_csr(t, c->c);
+    own[WATCH_DIVERSITY] = sl_scalar(t, diversity(t, s, c));
+    own[WATCH_L0] = csr && csr->n_rows > 0 ? (double)csr->row_ptr[csr->n_rows] / (double)csr->n_rows : NAN;
+    if (o->comp_in == SL_COMP_IN_X)
+        return; /* nothing attends */
+    own[WATCH_ENTROPY] = 0;
+    for (int i = 0; i < o->depth; i++)
+        own[WATCH_ENTROPY] += sl_scalar(t, sl_pairs_entropy(t, c->block[i].P)) / (double)o->depth;
 }
 
 /* ---- after a step ---- */
@@ -357,5 +383,5 @@ const sl_sae_ops sl_sae_compositional = {
     .info = { "compositional", "TopK latents that compose through attention", "science.md C2", options, sizeof(sl_compositional_options) },
     .state = state,
     .check = check, .unit_decoder = sl_sae_always_unit, .max_active = max_active,
-    .declare = declare, .init = init, .encode = encode, .decode = decode, .loss = loss, .after_step = after_step, .fold = fold,
+    .declare = declare, .init = init, .encode = encode, .decode = decode, .loss = loss, .watched = watched, .watch = watch, .after_step = after_step, .fold = fold,
 };

@@ -29,3 +29,12 @@ const sl_variant_info *sl_variant_find(const char *name)
     const sl_sae_ops *ops = sl_sae_ops_find(name);
     return ops ? &ops->info : NULL;
 }
+
+const char *sl_variant_watched(const char *variant, int i)
+{
+    const sl_sae_ops *ops = sl_sae_ops_find(variant);
+    for (int k = 0; ops && ops->watched && ops->watched[k]; k++)
+        if (k == i)
+            return ops->watched[k];
+    return NULL;
+}

@@ -82,8 +82,12 @@ static bool is_logged(const sl_sae_trainer *t, int64_t step)
 static sl_status log_step(sl_sae_trainer *t, const sl_sae_pass *p, double loss, double lr, sl_err *err)
 {
     double spread = sl_sae_spread(t->tape, p->y), rec = t->k->sq_dist(t->k, sl_value(t->tape, p->y), sl_value(t->tape, p->xhat));
-    sl_sae_step row = { t->step + 1, t->samples + t->seen.n, loss, spread > 0 ? rec / spread : NAN, t->seen.l0,
-                        (double)t->n_dead / (double)t->s->d_sae, lr, sl_sae_trainer_seconds(t) };
+    sl_sae_step row = { .step = t->step + 1, .samples = t->samples + t->seen.n, .loss = loss, .fvu = spread > 0 ? rec / spread : NAN, .l0 = t->seen.l0,
+                        .dead = (double)t->n_dead / (double)t->s->d_sae, .lr = lr, .own = { NAN, NAN, NAN }, .seconds = sl_sae_trainer_seconds(t) };
+    if (t->s->ops->watch) {
+        t->s->ops->watch(t->tape, t->s, p, row.own);
+        SL_TRY(sl_tape_status(t->tape, err));
+    }
     return sl_sae_trainer_log(t, &row, err);
 }
 

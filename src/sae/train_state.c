@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TENSORS = 96, CURVE_COLS = 8 };
-static const char HEADER[] = "step,samples,loss,fvu,l0,dead,lr,seconds\n";
+enum { MAX_TENSORS = 96, CURVE_COLS = 8 + SL_SAE_OWN, LINE = 320 };
 
 /* ---- key ---- */
 
@@ -103,7 +102,8 @@ static int list_tensors(sl_sae_trainer *t, double *curve, named out[MAX_TENSORS]
 static void curve_to_rows(const sl_sae_step *c, int64_t n, double *rows)
 {
     for (int64_t i = 0; i < n; i++) {
-        const double row[CURVE_COLS] = { (double)c[i].step, (double)c[i].samples, c[i].loss, c[i].fvu, c[i].l0, c[i].dead, c[i].lr, c[i].seconds };
+        const double row[CURVE_COLS] = { (double)c[i].step, (double)c[i].samples, c[i].loss, c[i].fvu, c[i].l0, c[i].dead, c[i].lr, c[i].seconds,
+                                          c[i].own[0], c[i].own[1], c[i].own[2] };
         memcpy(rows + i * CURVE_COLS, row, sizeof row);
     }
 }
@@ -114,7 +114,8 @@ static void curve_from_rows(const void *rows, int64_t n, sl_sae_step *c)
     double r[CURVE_COLS];
     for (int64_t i = 0; i < n; i++) {
         memcpy(r, (const char *)rows + (size_t)i * sizeof r, sizeof r);
-        c[i] = (sl_sae_step){ (int64_t)r[0], (int64_t)r[1], r[2], r[3], r[4], r[5], r[6], r[7] };
+        c[i] = (sl_sae_step){ .step = (int64_t)r[0], .samples = (int64_t)r[1], .loss = r[2], .fvu = r[3], .l0 = r[4], .dead = r[5], .lr = r[6], .seconds = r[7],
+                              .own = { r[8], r[9], r[10] } };
     }
 }
 
@@ -191,23 +192,52 @@ static sl_status take_state(sl_sae_trainer *t, const sl_dict *d, const char *fil
     return SL_OK;
 }
 
-static void csv_row(const sl_sae_step *r, char out[256])
+/* ---- metrics.csv ---- */
+
+static int n_watched(const sl_sae_trainer *t)
 {
-    char fvu[32] = ""; /* empty when the batch had no variance */
-    if (isfinite(r->fvu))
-        snprintf(fvu, sizeof fvu, "%.6g", r->fvu);
-    snprintf(out, 256, "%lld,%lld,%.6g,%s,%.6g,%.6g,%.6g,%.3f\n", (long long)r->step, (long long)r->samples, r->loss, fvu, r->l0, r->dead, r->lr, r->seconds);
+    int n = 0;
+    while (n < SL_SAE_OWN && t->s->ops->watched && t->s->ops->watched[n])
+        n++;
+    return n;
+}
+
+/* A number of 6 digits after a comma; nothing after it when it is not known. */
+static void csv_number(char out[LINE], double v)
+{
+    size_t n = strlen(out);
+    snprintf(out + n, LINE - n, isfinite(v) ? ",%.6g" : ",", v);
+}
+
+static void csv_head(const sl_sae_trainer *t, char out[LINE])
+{
+    snprintf(out, LINE, "step,samples,loss,fvu,l0,dead,lr");
+    for (int i = 0; i < n_watched(t); i++)
+        snprintf(out + strlen(out), LINE - strlen(out), ",%s", t->s->ops->watched[i]);
+    snprintf(out + strlen(out), LINE - strlen(out), ",seconds\n");
+}
+
+static void csv_row(const sl_sae_trainer *t, const sl_sae_step *r, char out[LINE])
+{
+    const double v[] = { r->loss, r->fvu, r->l0, r->dead, r->lr };
+    snprintf(out, LINE, "%lld,%lld", (long long)r->step, (long long)r->samples);
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        csv_number(out, v[i]);
+    for (int i = 0; i < n_watched(t); i++)
+        csv_number(out, r->own[i]);
+    snprintf(out + strlen(out), LINE - strlen(out), ",%.3f\n", r->seconds);
 }
 
 static sl_status rewrite_metrics(sl_sae_trainer *t, sl_err *err)
 {
-    char path[1024], row[256];
+    char path[1024], row[LINE];
     SL_TRY(sl_path_join(path, sizeof path, t->dir, "metrics.csv", err));
     sl_atomic *f;
     SL_TRY(sl_atomic_open(t->ctx, path, &f, err));
-    sl_status st = sl_atomic_write(f, HEADER, sizeof HEADER - 1, err);
+    csv_head(t, row);
+    sl_status st = sl_atomic_write(f, row, strlen(row), err);
     for (int64_t i = 0; i < t->n_curve && st == SL_OK; i++) {
-        csv_row(&t->curve[i], row);
+        csv_row(t, &t->curve[i], row);
         st = sl_atomic_write(f, row, strlen(row), err);
     }
     if (st == SL_OK)
@@ -251,8 +281,8 @@ sl_status sl_sae_trainer_log(sl_sae_trainer *t, const sl_sae_step *row, sl_err *
     t->curve[t->n_curve++] = *row;
     if (!t->dir)
         return SL_OK;
-    char path[1024], line[256];
+    char path[1024], line[LINE];
     SL_TRY(sl_path_join(path, sizeof path, t->dir, "metrics.csv", err));
-    csv_row(row, line);
+    csv_row(t, row, line);
     return sl_file_append(t->ctx, path, line, err);
 }

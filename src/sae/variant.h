@@ -75,6 +75,10 @@ typedef struct sl_sae_ops {
     sl_latents (*encode)(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b); /* b NULL: not training, rows must not see each other */
     sl_var (*decode)(sl_tape *t, const sl_sae *s, sl_var x, sl_latents z); /* OPTIONAL; NULL: sl_sae_reconstruct. x.id 0: only codes are there */
     sl_var (*loss)(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b); /* scalar */
+    /* OPTIONAL, both or none: names, NULL-terminated, at most SL_SAE_OWN, and the figures of a logged step, which change nothing. A figure that is
+     * not there yet is left as it is (NaN). */
+    const char *const *watched;
+    void (*watch)(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, double own[SL_SAE_OWN]);
     /* OPTIONAL: after the optimizer, with the step's tape still standing: moves s->state (and weights, then sl_param_touch). */
     void (*after_step)(sl_tape *t, sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b, const sl_sae_seen *seen);
     /* OPTIONAL: makes the weights take and give raw activations; NULL: sl_sae_fold_linear. False: no memory. */
