@@ -40,7 +40,7 @@ typedef struct sl_composition_unit {
     int32_t n_heat, heat_feature[SL_UNIT_HEAT]; /* latents with the largest shares */
     float heat[SL_UNIT_HEAT][SL_UNIT_HEAT];     /* I_q(i, j) of them: row i receives, column j is attended to */
     int32_t n_pairs;        /* largest |I_q(i,j) + I_q(j,i)| first, i < j */
-    struct { int32_t i, j; double attribution; } pair[SL_UNIT_PAIRS];
+    struct { int32_t i, j; double attribution, index; } pair[SL_UNIT_PAIRS]; /* index: mean Delta_ij of ablations, over at most 32 rows with q, i and j; NaN: no such row */
     int32_t n_rows;         /* largest c_q first */
     struct { int64_t row; double value; } top[SL_UNIT_ROWS]; /* row: index into test */
     int32_t relation;       /* of the truth, with the largest phi of at least .7: a set's number, or n_sets + a feature's; -1: none */

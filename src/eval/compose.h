@@ -72,6 +72,9 @@ double sl_gini(double *v, int64_t n); /* sorts v [n] >= 0, sum > 0; 0: all equal
 /* Puts attribution_error, causal_pi, index_pi, index_attention, index_mean. */
 sl_status sl_put_causal(sl_ctx *ctx, sl_compose *r, const sl_eval_data *d, const sl_branch *b, const sl_composition_opts *o, sl_metrics *out, sl_err *err) SL_USE_RESULT;
 
+/* pair[].index of u, composition u->q in columns c of the compositions' rows. */
+sl_status sl_unit_indices(sl_ctx *ctx, sl_compose *r, const sl_sparse *z, const sl_columns *c, sl_composition_unit *u, sl_err *err) SL_USE_RESULT;
+
 /* Mean attention over the most frequent latents. */
 sl_status sl_attention_means(sl_ctx *ctx, sl_compose *r, const sl_eval_data *d, int64_t n, sl_composition_pictures *p, sl_err *err) SL_USE_RESULT;
 /* Order of n leaves by average linkage of distance [n, n]. */

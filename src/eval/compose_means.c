@@ -179,9 +179,12 @@ static sl_status walk_all(sl_ctx *ctx, walk *w, double *share, double *strength,
             int64_t i = w->mean.touched[t] / m, j = w->mean.touched[t] % m;
             strength[(i < j ? i : j) * m + (i < j ? j : i)] += fabs(w->mean.mean[w->mean.touched[t]]);
         }
-        for (int32_t k = 0; k < w->n_shown; k++)
-            if (w->shown[k] == q)
-                fill_unit(&w->mean, share + q * m, &w->c, q, &p->unit[k]);
+        for (int32_t k = 0; k < w->n_shown; k++) {
+            if (w->shown[k] != q)
+                continue;
+            fill_unit(&w->mean, share + q * m, &w->c, q, &p->unit[k]);
+            SL_TRY(sl_unit_indices(ctx, w->r, &w->d->z, &w->c, &p->unit[k], err));
+        }
     }
     return SL_OK;
 }

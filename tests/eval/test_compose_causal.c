@@ -187,9 +187,10 @@ static void attributions(void **state)
     sl_assert_close_f64("sum of shares of 0", &sum, &(double){ 1 }, 1, 1e-12, 0);
     assert_true(p.n_units == 2 && p.unit[0].q == 0 && p.unit[1].q == 1 && p.unit[0].fired == 200);
     const sl_composition_unit *u = &p.unit[1];
-    double of_pair = 0, rows = 0, largest = 0;
+    double of_pair = 0, rows = 0, largest = 0, index = 0;
     for (int64_t r = 0; r < 200; r++) {
         double v = 2 * (double)w.x[r * D + 1] * (double)w.x[r * D + 4];
+        index += rows < 32 ? v / 32 : 0; /* without 1, without 4 and without both c is 0 */
         of_pair += v;
         rows += v > 0;
         largest = v > largest ? v : largest;
@@ -197,6 +198,7 @@ static void attributions(void **state)
     of_pair /= rows;
     assert_true(u->n_pairs == 1 && u->pair[0].i == 1 && u->pair[0].j == 4 && u->n_participants == 2 && u->fired == (int64_t)rows && u->n_rows == SL_UNIT_ROWS);
     sl_assert_close_f64("I(1, 4)", &u->pair[0].attribution, &of_pair, 1, 1e-5, 0);
+    sl_assert_close_f64("Delta(1, 4)", &u->pair[0].index, &index, 1, 1e-5, 0);
     sl_assert_close_f64("largest", &u->top[0].value, &largest, 1, 1e-5, 0);
     assert_true(u->top[7].value <= u->top[6].value && u->n_heat == 2);
     for (int k = 1; k < p.unit[0].n_pairs; k++)
