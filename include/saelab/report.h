@@ -24,6 +24,25 @@ typedef struct sl_plot {
  * Returns SL_ARG (name), SL_IO (dir cannot be written; gnuplot failed or took over 20 s), SL_UNAVAILABLE (gnuplot or its terminals are
  * missing: data and script are written all the same), SL_CANCELLED, SL_MEM. */
 sl_status sl_plot_write(sl_ctx *ctx, const char *dir, const sl_plot *p, sl_err *err) SL_USE_RESULT;
+
+/* Square matrices as fields of colour, side by side. */
+typedef struct sl_heat_panel {
+    const char *title;
+    const char *const *names;    /* [n] of rows and columns; NULL, or more than 14: not written */
+    const double *v; int n;      /* [n, n] row-major, row 0 on top; NaN: left white */
+} sl_heat_panel;
+typedef struct sl_heat {
+    const char *name;            /* as of sl_plot */
+    const char *title, *x_label, *y_label, *caption; /* caption may be NULL */
+    bool diverging;              /* colours about 0, each panel to its own largest |v|; else one scale from 0 to the largest of all */
+    const sl_heat_panel *panel; int n_panels;
+} sl_heat;
+/* As sl_plot_write. */
+sl_status sl_heat_write(sl_ctx *ctx, const char *dir, const sl_heat *h, sl_err *err) SL_USE_RESULT;
+
+/* A graph in Graphviz's dot language as dir/NAME.dot, .svg and .png. Errors as of sl_plot_write, of Graphviz. */
+sl_status sl_graph_write(sl_ctx *ctx, const char *dir, const char *name, const char *title, const char *dot, sl_err *err) SL_USE_RESULT;
+
 /* run_dir/report.html from the result files and plots of a finished run: self-contained. */
 sl_status sl_report_run(sl_ctx *ctx, const char *run_dir, sl_err *err) SL_USE_RESULT;
 

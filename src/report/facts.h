@@ -6,7 +6,7 @@
 
 #include <saelab/opt.h>
 
-enum { SL_MAX_ARMS = 20, SL_MAX_DATASETS = 12, SL_MAX_WARNINGS = 24 };
+enum { SL_MAX_ARMS = 24, SL_MAX_DATASETS = 12, SL_MAX_WARNINGS = 24 };
 
 typedef struct sl_facts {
     sl_ctx *ctx;

@@ -1,18 +1,15 @@
 /* A plot: NAME.dat (the numbers), NAME.gp (the script, which `gnuplot NAME.gp` runs again), NAME.svg and NAME.png. */
-#include "data/spawn.h"
 #include "io/io.h"
 #include "report/axis.h"
+#include "report/picture.h"
 #include "report/text.h"
 
 #include <saelab/report.h>
 
-#include <ctype.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { WIDTH = 760, HEIGHT = 470, LIMIT_S = 20, FEW_POINTS = 25, LINE = 1024, TICKS = 2048 };
+enum { WIDTH = 760, HEIGHT = 470, FEW_POINTS = 25, LINE = 1024, TICKS = 2048 };
 
 /* Okabe and Ito's colours, told apart with any kind of colour vision (jfly.uni-koeln.de/color), without their yellow, which is too pale on
  * white. From the fifth series on lines are dashed as well. */
@@ -157,8 +154,9 @@ static sl_status put_series(sl_atomic *f, const sketch *k, const sl_series *s, s
     return sl_atomic_printf(f, err, "\n\n");
 }
 
-static sl_status put_data(sl_atomic *f, const sketch *k, sl_err *err)
+static sl_status put_data(sl_atomic *f, const void *what, sl_err *err)
 {
+    const sketch *k = what;
     for (int j = 0; j < k->p->n_series; j++)
         if (count_drawn(k->p, &k->p->series[j]) > 0)
             SL_TRY(put_series(f, k, &k->p->series[j], err));
@@ -311,8 +309,9 @@ static sl_status put_curves(sl_atomic *f, const sketch *k, sl_err *err)
     return sl_atomic_printf(f, err, "\n");
 }
 
-static sl_status put_script(sl_atomic *f, const sketch *k, sl_err *err)
+static sl_status put_script(sl_atomic *f, const void *what, sl_err *err)
 {
+    const sketch *k = what;
     const char *name = k->p->name;
     SL_TRY(put_style(f, k, err));
     SL_TRY(sl_atomic_printf(f, err, "set terminal svg size %d,%d font 'DejaVu Sans,13' fontscale 1.25 enhanced background '#FFFFFF' rounded\nset output '%s.svg'\n",
@@ -324,80 +323,14 @@ static sl_status put_script(sl_atomic *f, const sketch *k, sl_err *err)
 
 /* ---- all of it ---- */
 
-typedef sl_status (*put_fn)(sl_atomic *f, const sketch *k, sl_err *err);
-
-static sl_status write_file(sl_ctx *ctx, const char *dir, const sketch *k, const char *ending, put_fn put, sl_err *err)
-{
-    char path[LINE];
-    int n = snprintf(path, sizeof path, "%s/%s.%s", dir, k->p->name, ending);
-    if (n >= (int)sizeof path)
-        return sl_fail(err, SL_ARG, dir, "a shorter path", "the path is too long");
-    sl_atomic *f;
-    SL_TRY(sl_atomic_open(ctx, path, &f, err));
-    sl_status st = put(f, k, err);
-    if (st == SL_OK)
-        return sl_atomic_commit(f, err);
-    sl_atomic_abort(f);
-    return st;
-}
-
-/* gnuplot ends with 0 even when a terminal is missing, so the pictures themselves are looked at. An old one never stands for a new one. */
-static sl_status check_picture(const char *dir, const char *name, const char *ending, bool remove, const char *said, sl_err *err)
-{
-    char path[LINE], line[200];
-    struct stat s;
-    snprintf(path, sizeof path, "%s/%s.%s", dir, name, ending);
-    if (remove) {
-        unlink(path);
-        return SL_OK;
-    }
-    if (stat(path, &s) == 0 && s.st_size > 0)
-        return SL_OK;
-    return sl_fail(err, SL_UNAVAILABLE, path, "gnuplot 5 with the terminals svg and pngcairo (Debian's gnuplot-nox)", "gnuplot made no picture: %s",
-                   sl_one_line(said, line, sizeof line));
-}
-
-static sl_status run_gnuplot(sl_ctx *ctx, const char *dir, const char *name, sl_err *err)
-{
-    char script[LINE], line[200], *said = NULL;
-    size_t n;
-    snprintf(script, sizeof script, "%s.gp", name);
-    const char *const argv[] = { "gnuplot", "-d", script, NULL };
-    sl_err own = { 0 };
-    SL_TRY(check_picture(dir, name, "svg", true, NULL, err));
-    SL_TRY(check_picture(dir, name, "png", true, NULL, err));
-    sl_status st = sl_spawn(ctx, argv, &(sl_spawn_opts){ .limit_s = LIMIT_S, .merge_stderr = true, .folder = dir }, &said, &n, &own);
-    if (st == SL_UNAVAILABLE)
-        st = sl_fail(err, st, "gnuplot", "Debian's package gnuplot-nox", "not installed: %s/%s has the numbers, no picture was drawn", dir, script);
-    else if (st != SL_OK)
-        st = sl_fail(err, st, script, NULL, "gnuplot: %s %s", own.what, sl_one_line(said, line, sizeof line));
-    if (st == SL_OK)
-        st = check_picture(dir, name, "svg", false, said, err);
-    if (st == SL_OK)
-        st = check_picture(dir, name, "png", false, said, err);
-    sl_free(ctx, said);
-    return st;
-}
-
-static bool plain_name(const char *s)
-{
-    if (!s || !*s || strlen(s) > 100)
-        return false;
-    for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '-')
-            return false;
-    return true;
-}
-
 sl_status sl_plot_write(sl_ctx *ctx, const char *dir, const sl_plot *p, sl_err *err)
 {
-    if (!plain_name(p->name))
-        return sl_fail(err, SL_ARG, "plot", "letters, digits, _ and -", "'%s' names no file", p->name ? p->name : "");
+    SL_TRY(sl_picture_name(p->name, err));
     sketch k = { .p = p, .bar_step = NAN };
     see_all(&k);
     make_caption(&k);
     SL_TRY(sl_dir_make(dir, err));
-    SL_TRY(write_file(ctx, dir, &k, "dat", put_data, err));
-    SL_TRY(write_file(ctx, dir, &k, "gp", put_script, err));
-    return run_gnuplot(ctx, dir, p->name, err);
+    SL_TRY(sl_picture_file(ctx, dir, p->name, "dat", put_data, &k, err));
+    SL_TRY(sl_picture_file(ctx, dir, p->name, "gp", put_script, &k, err));
+    return sl_gnuplot_run(ctx, dir, p->name, err);
 }

@@ -1,6 +1,8 @@
 /* report.html: one page that says what was asked, what was found, and how to get it again. Nothing in it is fetched or run. */
+#include "report/cards.h"
 #include "report/facts.h"
 #include "report/html.h"
+#include "report/rows.h"
 
 #include <saelab/report.h>
 
@@ -35,43 +37,10 @@ static const char STYLE[] =
     "figure{margin:0;padding:.4rem;border:1px solid var(--line);border-radius:.4rem;break-inside:avoid}figure svg{display:block;width:100%;height:auto}\n"
     "figure svg text,figure svg tspan{font-family:inherit}figcaption{color:var(--soft);font-size:.85rem;padding:0 .6rem .3rem}\n"
     "a{color:var(--accent)}summary{cursor:pointer;color:var(--accent);margin:.4rem 0}footer{margin-top:3rem;color:var(--soft);font-size:.85rem}\n"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(24rem,100%),1fr));gap:1rem}.card{border:1px solid var(--line);border-radius:.4rem;padding:.6rem .9rem;break-inside:avoid}\n"
+    ".card h4{margin:.1rem 0 .4rem}.card ol,.card ul{margin:.2rem 0 .5rem;padding-left:1.3rem;font-size:.88rem}.card code{overflow-wrap:anywhere}\n"
     "@media print{:root{--bg:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--accent:#004b75;--warn:#5c3200;--warn-bg:#fff}figure{background:none}figure svg{filter:none}\n"
     "body{font-size:10.5pt}main{max-width:none;padding:0}.plots{grid-template-columns:1fr 1fr}details:not([open]){display:none}}\n";
-
-/* The figures of the first screen; every other one is in the table that unfolds. Formulas: docs/METRICS.md. */
-typedef struct row { const char *key, *label, *unit; } row;
-static const row LM_ROWS[] = {
-    { "final_train_loss", "training loss at the end", "nats" },
-    { "best_val_loss", "best validation loss", "nats" },
-    { "total_train_time", "training time", "s" },
-    { "avg_inference_tokens_per_second", "sampling speed", "tokens/s" },
-    { NULL, NULL, NULL },
-};
-static const row SAE_ROWS[] = {
-    { "l0", "active latents (L0)", "per token" },
-    { "fvu", "unexplained variance (FVU)", "lower is better" },
-    { "ce_loss_score", "loss recovered when spliced in", "1: all, 0: as zeros" },
-    { "ce_orig", "loss of the model alone", "nats" },
-    { "ce_sae", "loss with the SAE spliced in", "nats" },
-    { "ce_zero", "loss with zeros instead", "nats" },
-    { "dead", "latents that never fired", "share" },
-    { "dense_gt10pct", "latents on over 10% of tokens", "share" },
-    { NULL, NULL, NULL },
-};
-
-static const row WORLD_ROWS[] = {
-    { "l0", "active latents (L0)", "per row" },
-    { "fvu", "unexplained variance (FVU)", "lower is better" },
-    { "mcc_dec_abs", "true directions found (MCC)", "1: all" },
-    { "f1_h", "true features found (F1_h)", "1: all" },
-    { "f1_sel", "F1 of the best latent", "1: all" },
-    { "absorb", "absorption", "0: none" },
-    { "fss", "stability under noise (FSS)", "1: unchanged" },
-    { "ood_gap", "FVU on withheld combinations, more", "0: as elsewhere" },
-    { "pwmcc", "agreement between seeds", "1: the same" },
-    { "dead", "latents that never fired", "share" },
-    { NULL, NULL, NULL },
-};
 
 /* ---- figures ---- */
 
@@ -117,7 +86,7 @@ static void cell(sl_html *h, const sl_figure *v)
 }
 
 /* One table; the columns are arms, or the run itself when n_arms is 0. */
-static void figures(page *p, const char *title, const row *rows, const char *const *arms, int n_arms)
+static void figures(page *p, const char *title, const sl_report_row *rows, const char *const *arms, int n_arms)
 {
     sl_html *h = &p->h;
     int columns = n_arms ? n_arms : 1;
@@ -130,7 +99,7 @@ static void figures(page *p, const char *title, const row *rows, const char *con
         sl_h(h, "</th>");
     }
     sl_h(h, "</tr></thead><tbody>\n");
-    for (const row *r = rows; r->key; r++) {
+    for (const sl_report_row *r = rows; r->key; r++) {
         sl_h(h, "<tr><td>");
         sl_h_text(h, r->label);
         sl_h(h, " <span class=\"unit\">");
@@ -180,27 +149,42 @@ static void head(page *p)
     verdict(p);
 }
 
+/* Only where it was measured. */
+static void composition_figures(page *p)
+{
+    bool any = false;
+    for (int a = 0; a < p->f.n_arms; a++)
+        any = any || sl_facts_figure(&p->f, p->f.arm[a], "covariance_cooccurrence").known;
+    if (!any)
+        return;
+    sl_h(&p->h, "<div class=\"tables wide\">\n");
+    figures(p, "Composition", sl_rows_composition, p->f.arm, p->f.n_arms);
+    sl_h(&p->h, "</div>\n<p class=\"key\">A gain alone proves nothing: compositions can carry main effects. Formulas: docs/METRICS.md.</p>\n");
+}
+
 /* The text with its language model, then each world. */
 static void main_figures(page *p)
 {
     sl_h(&p->h, "<div class=\"tables wide\">\n");
     if (p->f.n_arms)
-        figures(p, "Sparse autoencoders", SAE_ROWS, p->f.arm, p->f.n_arms);
+        figures(p, "Sparse autoencoders", sl_rows_sae, p->f.arm, p->f.n_arms);
     else if (p->f.n_datasets < 2)
-        figures(p, "Sparse autoencoder", SAE_ROWS, NULL, 0);
-    figures(p, "Language model", LM_ROWS, NULL, 0);
+        figures(p, "Sparse autoencoder", sl_rows_sae, NULL, 0);
+    figures(p, "Language model", sl_rows_lm, NULL, 0);
     sl_h(&p->h, "</div>\n<p class=\"key\">Mean over seeds ± standard error; one seed has none. On held-out text of ");
     sl_h_text(&p->h, p->f.dataset ? p->f.dataset : "an unknown data set");
     sl_h(&p->h, ", but for the training loss.</p>\n");
+    composition_figures(p);
     for (int i = 1; i < p->f.n_datasets; i++) {
         sl_facts_dataset(&p->f, i);
         if (!p->f.n_arms)
             continue;
         sl_h(&p->h, "<div class=\"tables wide\">\n");
-        figures(p, p->f.dataset, WORLD_ROWS, p->f.arm, p->f.n_arms);
+        figures(p, p->f.dataset, sl_rows_world, p->f.arm, p->f.n_arms);
         sl_h(&p->h, "</div>\n<p class=\"key\">On fresh rows of the world ");
         sl_h_text(&p->h, p->f.dataset);
         sl_h(&p->h, ", against its truth.</p>\n");
+        composition_figures(p);
     }
     sl_facts_dataset(&p->f, 0);
 }
@@ -296,17 +280,19 @@ static sl_status list_plots(sl_ctx *ctx, const char *dir, char ***out, size_t *n
     return SL_OK;
 }
 
-/* The title of a plot: the first line of its script. */
+/* The title of a plot: the first line of its script, or of its graph. */
 static void title_of(sl_ctx *ctx, const char *dir, const char *stem, char *out, size_t size)
 {
-    char path[1400], *text = NULL;
-    size_t n;
-    snprintf(path, sizeof path, "%s/%s.gp", dir, stem);
-    if (sl_file_read(ctx, path, &text, &n, NULL) == SL_OK && strncmp(text, "# ", 2) == 0)
-        snprintf(out, size, "%.*s", (int)strcspn(text + 2, "\n"), text + 2);
-    else
-        snprintf(out, size, "%s", stem);
-    sl_free(ctx, text);
+    static const char *const SCRIPTS[][2] = { { "gp", "# " }, { "dot", "// " } };
+    snprintf(out, size, "%s", stem);
+    for (int i = 0; i < 2; i++) {
+        char path[1400], *text = NULL;
+        size_t n, skip = strlen(SCRIPTS[i][1]);
+        snprintf(path, sizeof path, "%s/%s.%s", dir, stem, SCRIPTS[i][0]);
+        if (sl_file_read(ctx, path, &text, &n, NULL) == SL_OK && strncmp(text, SCRIPTS[i][1], skip) == 0)
+            snprintf(out, size, "%.*s", (int)strcspn(text + skip, "\n"), text + skip);
+        sl_free(ctx, text);
+    }
 }
 
 static void plot(page *p, const char *dir, const char *stem, int number_of)
@@ -328,8 +314,11 @@ static void plot(page *p, const char *dir, const char *stem, int number_of)
     }
     sl_free(p->f.ctx, svg);
     sl_h(&p->h, "<figcaption>");
-    static const char *const ENDINGS[][2] = { { "png", "picture" }, { "dat", "numbers" }, { "gp", "script" } };
-    for (int i = 0; i < 3; i++) {
+    static const char *const ENDINGS[][2] = { { "png", "picture" }, { "dat", "numbers" }, { "gp", "script" }, { "dot", "graph" } };
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s.%s", dir, stem, ENDINGS[i][0]);
+        if (!sl_path_exists(path))
+            continue;
         sl_h(&p->h, i ? " · <a href=\"plots/" : "<a href=\"plots/");
         sl_h_textf(&p->h, "%s.%s", stem, ENDINGS[i][0]);
         sl_h(&p->h, "\">");
@@ -418,6 +407,7 @@ static sl_status whole_page(page *p, sl_err *err)
     warnings(p);
     how(p);
     SL_TRY(plots(p, err));
+    SL_TRY(sl_cards(&p->h, &p->f, err));
     sl_h(&p->h, "<h2>Everything else</h2>\n");
     for (int i = 0; i < p->f.n_datasets; i++) {
         sl_facts_dataset(&p->f, i);

@@ -56,6 +56,7 @@ static void whole_run(void)
     put("plots/sae_fvu.svg", SVG);
     put("plots/sae_fvu.gp", "# Unexplained variance\nset title\n");
     put("plots/lm_loss.svg", SVG);
+    put("plots/lm_loss.dat", "0 0\n");
     put("plots/another.svg", SVG);
 }
 
@@ -158,6 +159,44 @@ static void plots(void **s)
     holds(t, "on x = 1, 5 on y");
     assert_null(strstr(t, "<title>Gnuplot</title>"));
     assert_null(strstr(t, "xmlns"));
+    sl_free(ctx, t);
+}
+
+/* Compositions: cards of the first compositional arm, whatever an SAE's file says, and the graph's own title. */
+static void compositions(void **s)
+{
+    (void)s;
+    static const char INFO[] = "{\"text\": {\"means\": {\"best_val_loss_mean\": 1.5}, \"stderrs\": {}, \"final_info_dict\": {}}, \"w\": {\"means\": {\"whole_gain_mean\": 0.125, "
+                               "\"whole_covariance_cooccurrence_mean\": 0.75}, \"stderrs\": {}, \"final_info_dict\": {\"whole_gain\": [0.125], \"whole_covariance_cooccurrence\": [0.75]}}}";
+    static const char TWO[] = "{\"arm\": \"whole\", \"status\": \"ok\", \"dataset\": \"w\", \"variant\": \"compositional\", \"seed_init\": 0}\n"
+                              "{\"arm\": \"less\", \"status\": \"ok\", \"dataset\": \"w\", \"variant\": \"compositional\", \"seed_init\": 0}\n";
+    static const char UNITS[] = "{\"units\": [{\"q\": 7, \"fired\": 12, \"relation\": \"f1 + <f2>\", \"phi\": 0.9, \"participants\": [{\"name\": \"f1 #3\", \"share\": 0.5}], "
+                                "\"pairs\": [{\"i\": \"f1 #3\", \"j\": \"#4\", \"attribution\": 0.25, \"index\": null}], \"rows\": [{\"value\": 2.5, \"text\": \"a [b] c\"}]}]}";
+    put("final_info.json", INFO);
+    put("results.jsonl", TWO);
+    put("config.yaml", CONFIG);
+    put("log.txt", LOG);
+    put("sae-w-whole-seed0/composition.json", UNITS);
+    put("sae-w-less-seed0/composition.json", UNITS);
+    put("plots/net.svg", SVG);
+    put("plots/net.dot", "// What goes with what\ngraph {}\n");
+    char *t = page();
+    assert_non_null(strstr(t, "composition 7: f1 + &lt;f2&gt; (phi 0.90), active in 12 rows"));
+    assert_non_null(strstr(t, "f1 #3 with #4: attribution 0.25</li>"));
+    assert_non_null(strstr(t, "<code>a [b] c</code> 2.50"));
+    assert_non_null(strstr(t, "sae-w-whole-seed0: 1 compositions"));
+    assert_null(strstr(t, "sae-w-less-seed0: 1 compositions"));
+    assert_non_null(strstr(t, "What goes with what"));
+    assert_non_null(strstr(t, "plots/net.dot"));
+    assert_non_null(strstr(t, "0.125")); /* the table of composition is there, because it was measured */
+    sl_free(ctx, t);
+    put("sae-w-whole-seed0/composition.json", "{\"units\": []}");
+    t = page();
+    assert_null(strstr(t, "<h2>Compositions</h2>"));
+    sl_free(ctx, t);
+    put("sae-w-whole-seed0/composition.json", "{broken");
+    t = page();
+    assert_null(strstr(t, "<h2>Compositions</h2>"));
     sl_free(ctx, t);
 }
 
@@ -289,7 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(figures, fresh),            cmocka_unit_test_setup(same_page_again, fresh), cmocka_unit_test_setup(profiles, fresh),
-        cmocka_unit_test_setup(plots, fresh),              cmocka_unit_test_setup(dangerous_pictures, fresh), cmocka_unit_test_setup(escaping, fresh),
+        cmocka_unit_test_setup(plots, fresh), cmocka_unit_test_setup(compositions, fresh),              cmocka_unit_test_setup(dangerous_pictures, fresh), cmocka_unit_test_setup(escaping, fresh),
         cmocka_unit_test_setup(nothing_there, fresh),      cmocka_unit_test_setup(damaged, fresh),         cmocka_unit_test_setup(many_warnings, fresh),
         cmocka_unit_test_setup(failures, fresh),
     };

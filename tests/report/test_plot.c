@@ -348,6 +348,82 @@ static void bad_arguments(void **s)
     assert_false(there("plot.dat"));
 }
 
+/* ---- fields of colour, graphs ---- */
+
+static void heat(void **s)
+{
+    (void)s;
+    static const double V[] = { 0, .5, NAN, -2 };
+    static const char *const NAMES[] = { "f1", "it's" };
+    const sl_heat_panel panels[] = { { "first", NAMES, V, 2 }, { "second", NULL, V, 1 } };
+    sl_heat h = { .name = "heat", .title = "Who attends", .x_label = "to", .y_label = "from", .diverging = true, .panel = panels, .n_panels = 2 };
+    char *text;
+    fake_gnuplot("#!/bin/sh\necho x > heat.svg\necho x > heat.png\n");
+    sl_assert_ok(sl_heat_write(ctx, dir, &h, &err));
+    read_text("heat.dat", &text);
+    assert_string_equal(text, "# first\n# column row value\n0 0 0\n1 0 0.5\n0 1 NaN\n1 1 -2\n\n\n# second\n# column row value\n0 0 0\n\n\n");
+    sl_free(ctx, text);
+    read_text("heat.gp", &text);
+    assert_int_equal(strncmp(text, "# Who attends\n", 14), 0);
+    assert_non_null(strstr(text, "set cbrange [-2:2]"));  /* of the first panel alone */
+    assert_non_null(strstr(text, "set cbrange [-1:1]"));  /* a panel of zeros has a scale too */
+    assert_non_null(strstr(text, "'it\xE2\x80\x99s' 1")); /* quotes are made safe */
+    sl_free(ctx, text);
+    h.diverging = false;
+    sl_assert_ok(sl_heat_write(ctx, dir, &h, &err));
+    read_text("heat.gp", &text);
+    assert_non_null(strstr(text, "set cbrange [0:2]"));
+    assert_null(strstr(text, "set cbrange [0:1]"));       /* one scale for both */
+    sl_free(ctx, text);
+    h.n_panels = 0;
+    sl_assert_ok(sl_heat_write(ctx, dir, &h, &err));
+    read_text("heat.gp", &text);
+    assert_non_null(strstr(text, "no data"));
+    sl_free(ctx, text);
+    h.name = "a/b";
+    sl_assert_fails(sl_heat_write(ctx, dir, &h, &err), SL_ARG, "names no file");
+}
+
+static void real_heat(void **s)
+{
+    (void)s;
+    static double v[20 * 20];
+    sl_heat_panel panels[6];
+    for (int i = 0; i < 400; i++)
+        v[i] = (i % 7) / 7. - .4;
+    for (int k = 0; k < 6; k++)
+        panels[k] = (sl_heat_panel){ "panel", NULL, v, 20 };
+    sl_heat h = { .name = "heat", .title = "t", .x_label = "x", .y_label = "y", .panel = panels, .n_panels = 6 };
+    if (!has_gnuplot)
+        skip();
+    sl_assert_ok(sl_heat_write(ctx, dir, &h, &err));
+    assert_true(there("heat.svg") && there("heat.png"));
+    char *text;
+    read_text("heat.svg", &text);
+    assert_null(strstr(text, "<image")); /* a page may not hold one */
+    sl_free(ctx, text);
+}
+
+static void graph(void **s)
+{
+    (void)s;
+    char *text;
+    sl_status st = sl_graph_write(ctx, dir, "net", "A graph", "graph g {\n  a -- b;\n}\n", &err);
+    read_text("net.dot", &text);
+    assert_string_equal(text, "// A graph\ngraph g {\n  a -- b;\n}\n");
+    sl_free(ctx, text);
+    if (st != SL_UNAVAILABLE) { /* Graphviz is optional */
+        sl_assert_ok(st);
+        assert_true(there("net.svg") && there("net.png"));
+        sl_assert_fails(sl_graph_write(ctx, dir, "net", "t", "graph { a -- ", &err), SL_IO, "dot");
+        assert_false(there("net.svg")); /* the old picture is gone */
+    }
+    setenv("PATH", dir, 1);
+    sl_assert_fails(sl_graph_write(ctx, dir, "net", "t", "graph { }", &err), SL_UNAVAILABLE, "graphviz");
+    assert_true(there("net.dot"));
+    sl_assert_fails(sl_graph_write(ctx, dir, "a b", "t", "graph { }", &err), SL_ARG, "names no file");
+}
+
 static void allocations(void **s)
 {
     (void)s;
@@ -384,7 +460,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(pictures, fresh, back),        cmocka_unit_test_setup_teardown(no_data, fresh, back),
         cmocka_unit_test_setup_teardown(hostile_labels, fresh, back),  cmocka_unit_test_setup_teardown(without_gnuplot, fresh, back),
         cmocka_unit_test_setup_teardown(broken_gnuplot, fresh, back),  cmocka_unit_test_setup_teardown(bad_arguments, fresh, back),
-        cmocka_unit_test_setup_teardown(allocations, fresh, back),
+        cmocka_unit_test_setup_teardown(allocations, fresh, back),     cmocka_unit_test_setup_teardown(heat, fresh, back),
+        cmocka_unit_test_setup_teardown(real_heat, fresh, back),       cmocka_unit_test_setup_teardown(graph, fresh, back),
     };
     int failed = cmocka_run_group_tests_name("report_plot", tests, NULL, NULL);
     sl_ctx_free(ctx);
