@@ -20,6 +20,19 @@ bool sl_draw_is_list(const sl_drawing *d, const char *name, const char *tail)
 
 double *sl_draw_numbers(sl_drawing *d, int64_t n) { return sl_arena_alloc(d->arena, (size_t)(n + 1) * sizeof(double)); }
 
+sl_status sl_draw_done(sl_drawing *d, sl_status st, const sl_err *own, sl_err *err)
+{
+    if (st == SL_UNAVAILABLE) {
+        if (!d->no_gnuplot)
+            sl_log(d->ctx, SL_LOG_WARN, "plots: %s", own->msg);
+        d->no_gnuplot = true;
+        return SL_OK;
+    }
+    if (st != SL_OK && err)
+        *err = *own;
+    return st;
+}
+
 sl_status sl_draw_write(sl_drawing *d, const sl_plot *p, sl_err *err)
 {
     sl_err own = { 0 };
@@ -29,28 +42,16 @@ sl_status sl_draw_write(sl_drawing *d, const sl_plot *p, sl_err *err)
     snprintf(title, sizeof title, "%s%s%s%s", p->title, *d->tag ? " (" : "", *d->tag ? d->now : "", *d->tag ? ")" : "");
     q.name = name;
     q.title = title;
-    sl_status st = sl_plot_write(d->ctx, d->plots, &q, &own);
-    if (st == SL_UNAVAILABLE) {
-        if (!d->no_gnuplot)
-            sl_log(d->ctx, SL_LOG_WARN, "plots: %s", own.msg);
-        d->no_gnuplot = true;
-        return SL_OK;
-    }
-    if (st != SL_OK && err)
-        *err = own;
-    return st;
+    return sl_draw_done(d, sl_plot_write(d->ctx, d->plots, &q, &own), &own, err);
 }
 
-/* Points of one arm in the lists whose name ends in `tail`: x_key against y_key, averaged over seeds with their range. */
-typedef struct curve { double *x, *y, *lo, *hi; int64_t n; } curve;
-
-static sl_status read_curve(sl_drawing *d, const char *tail, const char *arm, const char *x_key, const char *y_key, curve *out, sl_err *err)
+sl_status sl_draw_read_curve(sl_drawing *d, const char *tail, const char *arm, const char *x_key, const char *y_key, sl_draw_curve *out, sl_err *err)
 {
     int64_t cap = 0, *count;
     const char *name;
     json_t *list, *p;
     size_t k;
-    *out = (curve){ 0 };
+    *out = (sl_draw_curve){ 0 };
     json_object_foreach(d->all, name, list)
         cap += (int64_t)json_array_size(list);
     out->x = sl_draw_numbers(d, cap);
@@ -123,9 +124,9 @@ static void find_arms(sl_drawing *d)
 
 static sl_status draw_lm(sl_drawing *d, sl_err *err)
 {
-    curve train, val;
-    SL_TRY(read_curve(d, "_train_info", "lm", "iter", "loss", &train, err));
-    SL_TRY(read_curve(d, "_val_info", "lm", "iter", "loss", &val, err));
+    sl_draw_curve train, val;
+    SL_TRY(sl_draw_read_curve(d, "_train_info", "lm", "iter", "loss", &train, err));
+    SL_TRY(sl_draw_read_curve(d, "_val_info", "lm", "iter", "loss", &val, err));
     sl_series s[] = { { .name = "train", .x = train.x, .y = train.y, .n = train.n }, { .name = "validation", .x = val.x, .y = val.y, .n = val.n } };
     sl_plot p = { .name = "lm_loss", .title = "Language model: loss", .x_label = "iteration", .y_label = "cross-entropy (nats per token)",
                   .caption = "Estimated on random windows of each split.", .kind = SL_PLOT_LINES, .series = s, .n_series = 2 };
@@ -137,8 +138,8 @@ static sl_status draw_sae_curve(sl_drawing *d, const char *key, const char *plot
     sl_series s[SL_DRAW_ARMS];
     int n = 0;
     for (int i = 0; i < d->n_arms; i++) {
-        curve c;
-        SL_TRY(read_curve(d, "_train_info", d->arm[i], "step", key, &c, err));
+        sl_draw_curve c;
+        SL_TRY(sl_draw_read_curve(d, "_train_info", d->arm[i], "step", key, &c, err));
         if (c.n > 0)
             s[n++] = (sl_series){ .name = d->arm[i], .x = c.x, .y = c.y, .lo = c.lo, .hi = c.hi, .n = c.n };
     }
@@ -277,7 +278,10 @@ static sl_status draw_set(sl_drawing *d, sl_err *err)
     SL_TRY(draw_sae_curve(d, "fss", "noise_fss", "Stability while training", "FSS of the batch under its own noise", false, err));
     SL_TRY(draw_rates(d, err));
     SL_TRY(draw_distributions(d, err));
+    SL_TRY(draw_sae_curve(d, "attention_entropy", "attention_entropy", "How widely latents attend", "entropy of a row of attention (nats)", false, err));
+    SL_TRY(draw_sae_curve(d, "diversity_loss", "diversity_loss", "How alike compositions are", "mean squared correlation", true, err));
     SL_TRY(sl_draw_arms(d, err));
+    SL_TRY(sl_draw_compositions(d, err));
     return sl_draw_robustness(d, err);
 }
 
@@ -287,6 +291,7 @@ static sl_status draw_all(sl_drawing *d, sl_err *err)
     find_sets(d);
     for (int s = 0; s < d->n_sets; s++) {
         d->now = d->set[s];
+        d->is_world = s > 0;
         snprintf(d->tag, sizeof d->tag, "%s%s", s ? "_" : "", s ? d->now : "");
         if (s == 0)
             SL_TRY(draw_lm(d, err));

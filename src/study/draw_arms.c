@@ -19,7 +19,11 @@ static const figure FIGURES[] = {
     { "auc", "Robustness over noise", "area under the FSS curve" },
     { "ood_gap", "Withheld combinations", "FVU on them minus FVU" },
     { "comp_f1", "Compositions found", "composition F1" },
+    { "comp_f1_withheld", "Compositions of withheld pairs found", "composition F1 on withheld combinations" },
     { "comp_energy", "What compositions explain", "share of the variance" },
+    { "gain", "Gain on the reference arm", "FVU of the reference minus FVU" },
+    { "causal_pi", "Does attribution agree with ablation?", "Spearman of |attribution| and |change|" },
+    { "dead_compositions", "Compositions that never fire", "share" },
 };
 
 /* The values of one metric: per arm, the seeds' own. */

@@ -8,10 +8,12 @@
 static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
 /* One point of training; with a perturbation layer also what it did at that step. */
-static json_t *point_json(const sl_sae_step *c, const sl_perturb_point *p)
+static json_t *point_json(const char *variant, const sl_sae_step *c, const sl_perturb_point *p)
 {
     json_t *j = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)c->step, "samples", (json_int_t)c->samples, "loss", c->loss, "fvu", c->fvu,
                           "l0", c->l0, "dead", c->dead);
+    for (int i = 0; sl_variant_watched(variant, i); i++)
+        json_object_set_new(j, sl_variant_watched(variant, i), number_or_null(c->own[i]));
     if (!p)
         return j;
     json_object_set_new(j, "stability_loss", number_or_null(p->stability));
@@ -21,11 +23,11 @@ static json_t *point_json(const sl_sae_step *c, const sl_perturb_point *p)
     return j;
 }
 
-static json_t *sae_curve(const sl_sae_result *res, const sl_perturb_result *noise)
+static json_t *sae_curve(const char *variant, const sl_sae_result *res, const sl_perturb_result *noise)
 {
     json_t *a = json_array();
     for (int64_t i = 0; i < res->n_curve; i++)
-        json_array_append_new(a, point_json(&res->curve[i], i < noise->n_curve ? &noise->curve[i] : NULL));
+        json_array_append_new(a, point_json(variant, &res->curve[i], i < noise->n_curve ? &noise->curve[i] : NULL));
     return a;
 }
 
@@ -60,7 +62,7 @@ static sl_status run_sae(void *arg, const char *dir, sl_err *err)
     SL_GO(sl_run_save(r->ctx, dir, "result.json",
                       json_pack("{s:f, s:f, s:f, s:I, s:I, s:o, s:o}", "seconds", res.seconds, "loss", res.last.loss, "wait_share",
                                 res.wait_share, "steps", (json_int_t)res.last.step, "samples", (json_int_t)res.last.samples, "curve",
-                                sae_curve(&res, &noise), "perturb", sl_perturb_wanted(&perturb) ? noise_json(&noise) : json_null()), err));
+                                sae_curve(t.variant, &res, &noise), "perturb", sl_perturb_wanted(&perturb) ? noise_json(&noise) : json_null()), err));
 done:
     sl_free(r->ctx, noise.curve);
     sl_free(r->ctx, res.curve);

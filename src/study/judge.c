@@ -230,6 +230,8 @@ static sl_status run_judge(void *arg, const char *dir, sl_err *err)
         SL_GO(on_withheld(r, j->g, j->t, &s, err));
     if (r->plan->run.stability)
         SL_GO(under_noise(r, j->g, j->t, &s, dir, err));
+    if (r->plan->run.composition)
+        SL_GO(sl_judge_composition(r, j->g, j->t, s.sae, &s.coder, dir, &s.m, err));
     SL_GO(sl_run_save(r->ctx, dir, "result.json", sl_judge_json(&s.m), err));
 done:
     sl_baseline_free(s.baseline);
@@ -245,5 +247,7 @@ sl_status sl_judge_stage(sl_run *r, sl_trained *t, sl_err *err)
                            : json_pack("{s:I, s:s}", "splice_tokens", (json_int_t)r->plan->acts.splice_tokens, "hook", r->plan->acts.hook);
     if (f && r->plan->run.stability)
         json_object_set_new(f, "stability", json_string(r->plan->run.stability));
+    if (f && r->plan->run.composition)
+        json_object_set_new(f, "composition", json_integer(REV_COMPOSITION));
     return sl_run_stage(r, "sae_eval", REV_EVAL, f, (const char *const[4]){ t->sae.key, sl_ground_key(j.g, true), j.g->world ? NULL : r->lm[0].key }, run_judge, &j, &t->eval, err);
 }

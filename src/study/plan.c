@@ -13,6 +13,8 @@ const sl_opt sl_plan_run_opts[] = {
     SL_OPT_INT(sl_plan_run, seeds, 3, 1, 100, "seeds", "SAE seeds an arm"),
     SL_OPT_INT(sl_plan_run, folds, 1, 1, 20, "folds", "of the held-out text: SAEs are trained on all but one and measured on that; 1: no cross-validation"),
     SL_OPT_STR(sl_plan_run, stability, NULL, "kinds of noise to draw robustness curves of, commas between them; all; none: scores at one strength alone"),
+    SL_OPT_BOOL(sl_plan_run, composition, 0, "measure whether SAEs compose: attribution, relations found, withheld combinations"),
+    SL_OPT_STR(sl_plan_run, reference, NULL, "arm whose FVU the gains of the others on the same data set are taken from"),
     SL_OPT_END
 };
 

@@ -32,6 +32,8 @@ typedef struct sl_plan_run { /* option table sl_plan_run_opts */
     int64_t seeds;           /* SAE seeds: 0 .. seeds-1 */
     int64_t folds;           /* of the held-out text, each measured on by SAEs trained on the others; 1: no cross-validation */
     const char *stability;   /* kinds of noise to draw robustness curves of ("gauss,inject", "all"); "none": only the plain scores; NULL: not measured */
+    bool composition;        /* measured: does an SAE compose? */
+    const char *reference;   /* arm that the gain of the others is taken from; NULL: no gains */
 } sl_plan_run;
 
 typedef struct sl_plan_lm { const char *preset; int64_t seeds; } sl_plan_lm;

@@ -251,6 +251,8 @@ sl_status sl_plan_read_arms(sl_plan *p, sl_ynode run, sl_ynode profile, sl_err *
     SL_TRY(read_named(p, -1, sl_ynode_get(profile, "arms"), err));
     SL_TRY(read_of_sets(p, profile, err));
     fix_steps(p);
+    if (p->run.reference && arm_named(p, p->run.reference) < 0)
+        return sl_fail(err, SL_CONFIG, "reference", "an arm of the run", "run %s has no arm '%s'", p->run_name, p->run.reference);
     return SL_OK;
 }
 

@@ -298,6 +298,8 @@ static sl_status copy_trained(const sl_run *r, const sl_trained *t, const char *
         return SL_OK;
     if (r->plan->run.stability)
         SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "stability.json", err));
+    if (r->plan->run.composition)
+        SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "composition.json", err));
     return sl_copy_file(r->ctx, t->eval.dir, to, "distributions.json", err);
 }
 
@@ -316,6 +318,30 @@ static sl_status copy_models(const sl_run *r, const char *dir, sl_err *err)
     return SL_OK;
 }
 
+/* ---- gains ---- */
+
+static json_t *value_of(json_t *eval, const char *key) { return json_object_get(json_object_get(eval, key), "value"); }
+
+/* gain of every SAE: fvu of the reference arm of the same data set and replicate, less its own. */
+static void put_gains(const sl_run *r, json_t **evals)
+{
+    int reference = 0;
+    while (reference < r->plan->n_arms && strcmp(r->plan->arm[reference], r->plan->run.reference) != 0)
+        reference++;
+    for (int i = 0; i < r->n_trained; i++) {
+        int64_t n;
+        const sl_trained *t = &r->trained[i], *first = sl_run_replicates(r, reference, t->i_set, &n);
+        json_t *own = value_of(evals[i], "fvu"), *other = first && t->replicate < n ? value_of(evals[first - r->trained + t->replicate], "fvu") : NULL;
+        if (!evals[i])
+            continue;
+        if (json_is_number(own) && json_is_number(other))
+            json_object_set_new(evals[i], "gain", json_pack("{s:f, s:O}", "value", json_number_value(other) - json_number_value(own), "n",
+                                                            json_object_get(json_object_get(evals[i], "fvu"), "n")));
+        else
+            json_object_set_new(evals[i], "gain", json_pack("{s:n, s:s}", "value", "reason", first ? "one of the two has no fvu" : "the reference arm is not on this data set"));
+    }
+}
+
 sl_status sl_results_write(const sl_run *r, const char *dir, sl_err *err)
 {
     json_t **evals = sl_alloc(r->ctx, (size_t)(r->n_trained + 1) * sizeof *evals);
@@ -325,6 +351,8 @@ sl_status sl_results_write(const sl_run *r, const char *dir, sl_err *err)
     for (int i = 0; i < r->n_trained && st == SL_OK; i++)
         if (!r->trained[i].failed)
             st = load_result(r->ctx, r->trained[i].eval.dir, &evals[i], err);
+    if (st == SL_OK && r->plan->run.reference)
+        put_gains(r, evals);
     if (st == SL_OK)
         st = write_final_info(r, evals, dir, err);
     if (st == SL_OK)

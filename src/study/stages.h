@@ -83,6 +83,8 @@ int64_t sl_ground_eval_rows(const sl_run *r, const sl_ground *g);
 
 sl_status sl_fit_stage(sl_run *r, sl_trained *t, sl_err *err) SL_USE_RESULT;
 sl_status sl_judge_stage(sl_run *r, sl_trained *t, sl_err *err) SL_USE_RESULT;
+/* judge_compose.c: does it compose? Metrics, and composition.json in dir. sae NULL: a baseline. */
+sl_status sl_judge_composition(sl_run *r, const sl_ground *g, const sl_trained *t, sl_sae *sae, const sl_coder *coder, const char *dir, sl_metrics *m, sl_err *err) SL_USE_RESULT;
 /* {metric: {value, n, floor, interval, control} or {value: null, reason}} */
 json_t *sl_judge_json(const sl_metrics *m);
 /* Agreement between the replicates of a cell (science.md B8); nothing where fewer than two are there. */

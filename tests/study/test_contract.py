@@ -133,6 +133,7 @@ def the_study_runs_where_it_was_copied(place):
 
 def bad_plans_name_line_and_column(place):
     cases = [
+        (PLAN.replace("seeds: 2", "seeds: 2\n  reference: nobody"), 2, "reference", "nobody"),
         (PLAN.replace("seeds: 2", "seedz: 2"), 2, "experiment.yaml:6:3", "seedz"),
         (PLAN.replace("seeds: 2", "seeds: two"), 2, "experiment.yaml:6:10", "two"),
         (PLAN.replace("lr: 1e-3}\n    standard", "lr: nan}\n    standard"), 2, "experiment.yaml:10", "nan"),

@@ -15,6 +15,7 @@ run_0:
   what: every stage, small
   dataset: shakespeare_char
   seeds: 2
+  composition: true
   lm: {preset: smoke, seeds: 1, max_iters: 20, lr_decay_iters: 20, eval_interval: 20}
   acts: {hook: blocks.1.hook_resid_pre, train_tokens: 3000, eval_tokens: 1500, splice_tokens: 1000}
   worlds:
@@ -23,6 +24,7 @@ run_0:
   arms:
     topk: {variant: topk, d_sae: 64, k: 8, steps: 30, batch: 100, lr: 1e-3}
     pca: {baseline: pca, rows: 500, k: 8}
+    comp: {variant: compositional, on: [toy_128], d_c: 16, n_head: 2, m_c: 16, k_c: 4, seeds: 1}
 """
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden.json")
 RTOL = 2e-3  # libm and compilers differ in last digits, which twenty steps of training multiply
@@ -32,9 +34,10 @@ FIGURES = {
     "LM": [("shakespeare_char", "best_val_loss"), ("shakespeare_char", "final_train_loss")],
     "ACTS": [("shakespeare_char", "topk_neuron_sparsity"), ("shakespeare_char", "topk_activation_entropy")],
     "TASK": [("arithmetic", "topk_neuron_sparsity"), ("arithmetic", "topk_activation_entropy")],
-    "SAE": [("shakespeare_char", "topk_fvu"), ("toy_128", "topk_fvu"), ("arithmetic", "topk_fvu")],
+    "SAE": [("shakespeare_char", "topk_fvu"), ("toy_128", "topk_fvu"), ("arithmetic", "topk_fvu"), ("toy_128", "comp_fvu")],
     "BASELINE": [("shakespeare_char", "pca_fvu"), ("toy_128", "pca_fvu")],
     "EVAL": [("shakespeare_char", "topk_ce_loss_score"), ("toy_128", "topk_mcc_dec_abs"), ("toy_128", "topk_f1_h"), ("toy_128", "topk_latent_entropy")],
+    "COMPOSITION": [("toy_128", "topk_covariance_cooccurrence"), ("toy_128", "comp_branch_energy"), ("toy_128", "comp_index_mean")],
     "AGREEMENT": [("toy_128", "topk_pwmcc")],
 }
 

@@ -12,6 +12,10 @@ from harness import Place
 LM_KEYS = "final_train_loss best_val_loss total_train_time avg_inference_tokens_per_second".split()
 FILES = {"final_info.json", "all_results.npy", "all_results.json", "results.jsonl", "config.yaml", "log.txt", "plots", "report.html", "run.json", "lm-seed0"}
 
+# Pictures that the studies' briefs name.
+PICTURES = {"compositional": {"attention_patterns", "feature_reuse", "sparsity_evolution", "interaction_maps", "cooccurrence"}}
+OWN_FIGURES = {"compositional": {"diversity_loss", "attention_entropy", "l0_c"}}
+
 
 def numbers(value):
     if isinstance(value, dict):
@@ -48,7 +52,27 @@ def check_records(place, run):
     return records
 
 
-def check_run(place, run):
+def check_compositions(place, run, study, records, stems):
+    """Runs that measure composition: its pictures, and its own curves and metrics."""
+    measured = [r for r in records if "covariance_cooccurrence" in r]
+    composed = [r for r in measured if r["variant"] == "compositional"]
+    if not composed:
+        return
+    missing = PICTURES[study] - stems
+    assert not missing, (run, missing)
+    curves = [p for key, points in place.json(run, "all_results.json").items() if key.endswith("_train_info") for p in points]
+    own = [p for p in curves if p["arm"] == composed[0]["arm"]]
+    assert own and all(OWN_FIGURES[study] <= set(p) for p in own), run
+    assert any(p["l0_c"] is not None for p in own), run
+    whole = [r for r in composed if r["status"] == "ok" and r["arm"] in ("comp", "whole", "both", "gate")]
+    assert whole and all(r["branch_energy"] is not None and r["gain"] is not None for r in whole), run
+    for r in whole:
+        world = "" if r["dataset"] == "shakespeare_char" else r["dataset"] + "-"
+        units = place.json(run, f"sae-{world}{r['arm']}-seed{r['seed_init']}", "composition.json")
+        assert set(units) == {"units", "reuse", "attention", "dot"}, run
+
+
+def check_run(place, run, study):
     names = set(os.listdir(place.path(run)))
     assert FILES <= names, (run, FILES - names)
     records = check_records(place, run)
@@ -60,6 +84,8 @@ def check_run(place, run):
     assert {"lm_loss"} <= stems, run
     if shutil.which("gnuplot"):
         assert all(s + ".svg" in plots and s + ".png" in plots for s in stems), run
+    if study in PICTURES and shutil.which("gnuplot"):
+        check_compositions(place, run, study, records, stems)
     html = open(place.path(run, "report.html")).read()
     for dataset in {r["dataset"] for r in good}:
         assert dataset in html, (run, dataset)
@@ -71,7 +97,7 @@ def main(study):
     try:
         for run in re.findall(r"(?m)^(run_\d+):", open(place.path("experiment.yaml")).read()):
             place.experiment("--out_dir=" + run, "--profile=smoke")
-            good, failed = check_run(place, run)
+            good, failed = check_run(place, run, study)
             print(f"ok {study} {run}: {good} models, {failed} failed", flush=True)
     finally:
         place.close()
