@@ -293,7 +293,7 @@ static sl_status train_model(cli *c, const train_cfg *t, const sl_world *w, sl_e
     sl_task_result r = { 0 };
     SL_TRY(sl_lm_new(c->ctx, &config, (uint64_t)t->train.seed, &m, err));
     sl_status st;
-    SL_GO(sl_task_train(m, w, &t->train, &r, err));
+    SL_GO(sl_task_train(m, w, &t->train, t->out_dir, &r, err));
     SL_GO(sl_lm_save(m, task->tok, t->out_dir, err));
     report(c, t->out_dir, task, &r);
     if (t->presence > 0)
@@ -328,7 +328,7 @@ const command CMD_WORLD_TRAIN = {
     .name = "world train", .args = "WORLD", .min_args = 1, .max_args = 1, .what = "Train a small transformer on a task until it passes the gate.",
     .text = "The model is a pre-LN decoder with learned positions and a ReLU MLP, trained on instances made as they are needed. It must pass the task's gate before its "
             "activations mean anything; a model that does not is kept, and the command fails. Then a logistic probe a feature says which of the true features are in the "
-            "activations at all. An interrupted training starts again.",
+            "activations at all. An interrupted training goes on where it stopped.",
     .examples = "  saelab world train arithmetic -o my_arithmetic\n  saelab world train arithmetic -o plain --set order=plain --n-layer 3\n",
     .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .run = train,
 };

@@ -32,9 +32,11 @@ sl_lm_config sl_task_lm_config(const sl_world *w, const sl_task_train_config *t)
 /* Trains m on instances of SL_WORLD_ALL, made as they are needed, with Adam and the loss on the scored tokens alone: learning rate lr after
  * `warmup` steps, then a cosine to lr / 20. Ends at the first gate that is passed (from min_steps
  * on), or after `steps` or max_seconds.
- * SL_ARG: not a task, or m has another vocabulary or too short a context; SL_NUMERIC: a loss
- * that is not finite; SL_CANCELLED; SL_MEM. */
-sl_status sl_task_train(sl_lm *m, const sl_world *w, const sl_task_train_config *t, sl_task_result *out, sl_err *err) SL_USE_RESULT;
+ * dir (NULL: nothing is written): dir/checkpoints, every minute and when stopped, from which the same call goes on bit for bit; the caller removes
+ * them once the model is saved.
+ * SL_ARG: not a task, or m has another vocabulary or too short a context; SL_EXISTS: checkpoints of another training; SL_NUMERIC: a loss
+ * that is not finite; SL_CANCELLED: after a checkpoint; SL_MEM. */
+sl_status sl_task_train(sl_lm *m, const sl_world *w, const sl_task_train_config *t, const char *dir, sl_task_result *out, sl_err *err) SL_USE_RESULT;
 /* The gate on instances [first, first + n) of SL_WORLD_ALL. Training uses instances from 0 on and tries the gate on ones from 2^40 on. */
 sl_status sl_task_gate(sl_lm *m, const sl_world *w, int64_t first, int64_t n, sl_task_score *out, sl_err *err) SL_USE_RESULT;
 

@@ -1,5 +1,5 @@
 /* Training a small GPT on a task, with the loss on the tokens that count, until it passes the task's gate. */
-#include "lm/task.h"
+#include "lm/task_train.h"
 #include "lm/train.h"
 
 #include <math.h>
@@ -44,16 +44,14 @@ sl_status sl_task_fits(const sl_lm *m, const sl_world *w, sl_err *err)
     return SL_OK;
 }
 
-typedef struct batch { int32_t *ids, *targets; uint8_t *uses; int64_t n, T; } batch; /* room for n instances */
-
-static sl_status batch_new(sl_ctx *ctx, int64_t n, int64_t T, batch *b, sl_err *err)
+static sl_status batch_new(sl_ctx *ctx, int64_t n, int64_t T, sl_task_batch *b, sl_err *err)
 {
     size_t cells = (size_t)(n * T);
-    *b = (batch){ .ids = sl_alloc(ctx, cells * sizeof *b->ids), .targets = sl_alloc(ctx, cells * sizeof *b->targets), .uses = sl_alloc(ctx, cells), .n = n, .T = T };
+    *b = (sl_task_batch){ .ids = sl_alloc(ctx, cells * sizeof *b->ids), .targets = sl_alloc(ctx, cells * sizeof *b->targets), .uses = sl_alloc(ctx, cells), .n = n, .T = T };
     return b->ids && b->targets && b->uses ? SL_OK : sl_fail(err, SL_MEM, "task", NULL, "no memory for %lld instances", (long long)n);
 }
 
-static void batch_release(sl_ctx *ctx, batch *b)
+static void batch_release(sl_ctx *ctx, sl_task_batch *b)
 {
     sl_free(ctx, b->ids);
     sl_free(ctx, b->targets);
@@ -61,7 +59,7 @@ static void batch_release(sl_ctx *ctx, batch *b)
 }
 
 /* Instances first .. first + n - 1; targets: the next token where `use` is set, else -1. */
-static sl_status batch_fill(const sl_world *w, int64_t first, int64_t n, uint8_t use, batch *b, sl_err *err)
+static sl_status batch_fill(const sl_world *w, int64_t first, int64_t n, uint8_t use, sl_task_batch *b, sl_err *err)
 {
     SL_TRY(sl_task_instances(w, SL_WORLD_ALL, first, n, b->ids, b->uses, err));
     for (int64_t i = 0; i < n * b->T; i++)
@@ -102,7 +100,7 @@ static int64_t attractor_of(const sl_world_truth *t)
 }
 
 /* One instance: logits [T, vocab]. on, unknown: scratch for its labels, used where there are attractors. */
-static sl_status count(const sl_world *w, const batch *b, int64_t i, const float *logits, uint8_t *on, uint8_t *unknown, tally *c, sl_err *err)
+static sl_status count(const sl_world *w, const sl_task_batch *b, int64_t i, const float *logits, uint8_t *on, uint8_t *unknown, tally *c, sl_err *err)
 {
     const sl_task_info *task = sl_world_task(w);
     int64_t attractor = attractor_of(sl_world_truth_of(w)), nf = sl_world_truth_of(w)->n;
@@ -126,7 +124,7 @@ static sl_status count(const sl_world *w, const batch *b, int64_t i, const float
     return SL_OK;
 }
 
-static sl_status gate_pass(sl_lm *m, const sl_world *w, int64_t first, int64_t n, batch *b, uint8_t *labels, tally *c, sl_err *err)
+static sl_status gate_pass(sl_lm *m, const sl_world *w, int64_t first, int64_t n, sl_task_batch *b, uint8_t *labels, tally *c, sl_err *err)
 {
     size_t cells = (size_t)(b->T * sl_world_truth_of(w)->n);
     SL_TRY(batch_fill(w, first, n, SL_TASK_SCORE, b, err));
@@ -144,7 +142,7 @@ sl_status sl_task_gate(sl_lm *m, const sl_world *w, int64_t first, int64_t n, sl
 {
     SL_TRY(sl_task_fits(m, w, err));
     const sl_task_info *task = sl_world_task(w);
-    batch b = { 0 };
+    sl_task_batch b = { 0 };
     tally c = { 0 };
     sl_status st;
     uint8_t *labels = sl_alloc(m->ctx, 2 * (size_t)(task->T * sl_world_truth_of(w)->n));
@@ -165,17 +163,7 @@ done:
 
 /* ---- training ---- */
 
-typedef struct trainer {
-    sl_lm *m;
-    const sl_world *w;
-    const sl_task_train_config *t;
-    batch b;
-    sl_optim opt;
-    sl_schedule schedule;
-    double begin;
-} trainer;
-
-static sl_status step(trainer *r, int64_t s, double *loss, sl_err *err)
+static sl_status step(sl_task_trainer *r, int64_t s, double *loss, sl_err *err)
 {
     sl_lm *m = r->m;
     sl_tensor ids = sl_tensor_of(SL_I32, r->b.ids, 2, r->b.n, r->b.T), targets = sl_tensor_of(SL_I32, r->b.targets, 2, r->b.n, r->b.T);
@@ -192,46 +180,53 @@ static sl_status step(trainer *r, int64_t s, double *loss, sl_err *err)
 }
 
 /* A try, and where it is passed a second one on more instances, so that chance does not end the training. */
-static sl_status try_gate(trainer *r, sl_task_score *out, sl_err *err)
+static sl_status try_gate(sl_task_trainer *r, sl_task_score *out, sl_err *err)
 {
     int64_t n = r->t->gate_instances;
     SL_TRY(sl_task_gate(r->m, r->w, GATE_FIRST, n, out, err));
     return out->passed ? sl_task_gate(r->m, r->w, GATE_FIRST + n, CONFIRM * n, out, err) : SL_OK;
 }
 
-static sl_status loop(trainer *r, sl_task_result *out, sl_err *err)
+static sl_status loop(sl_task_trainer *r, sl_err *err)
 {
     const sl_task_train_config *t = r->t;
+    sl_task_result *out = &r->now;
     int64_t steps = r->schedule.steps;
     while ((!out->gate.passed || out->steps < t->min_steps) && out->steps < steps && !(t->max_seconds > 0 && out->seconds >= t->max_seconds)) {
         SL_TRY(step(r, out->steps++, &out->loss, err));
-        out->seconds = sl_lm_clock() - r->begin;
+        out->seconds = r->before + sl_lm_clock() - r->begin;
         bool last = out->steps == steps || (t->max_seconds > 0 && out->seconds >= t->max_seconds);
-        if (sl_cancelled(r->m->ctx))
-            return sl_fail(err, SL_CANCELLED, "task", NULL, "stopped by a signal at step %lld", (long long)out->steps);
         if (out->steps % t->gate_every == 0 || last) {
             SL_TRY(try_gate(r, &out->gate, err));
             sl_log(r->m->ctx, SL_LOG_INFO, "step %lld: loss %.4f, gate %.4f", (long long)out->steps, out->loss, out->gate.score);
         }
+        if (sl_cancelled(r->m->ctx)) {
+            SL_TRY(sl_task_save(r, err));
+            return sl_fail(err, SL_CANCELLED, "task", NULL, "stopped by a signal at step %lld", (long long)out->steps);
+        }
+        if (sl_lm_clock() - r->saved >= SL_TASK_SAVE_S)
+            SL_TRY(sl_task_save(r, err));
         if (out->steps % 10 == 0 && !last)
             sl_progress(r->m->ctx, "train task", (double)out->steps, (double)steps, "steps", "loss %.4f  gate %.4f", out->loss, out->gate.score);
     }
-    out->seconds = sl_lm_clock() - r->begin;
+    out->seconds = r->before + sl_lm_clock() - r->begin;
     sl_progress(r->m->ctx, "train task", (double)out->steps, (double)out->steps, "steps", "loss %.4f  gate %.4f", out->loss, out->gate.score);
     return SL_OK;
 }
 
-sl_status sl_task_train(sl_lm *m, const sl_world *w, const sl_task_train_config *t, sl_task_result *out, sl_err *err)
+sl_status sl_task_train(sl_lm *m, const sl_world *w, const sl_task_train_config *t, const char *dir, sl_task_result *out, sl_err *err)
 {
-    trainer r = { .m = m, .w = w, .t = t, .begin = sl_lm_clock() };
-    *out = (sl_task_result){ .gate.attractor = NAN };
+    sl_task_trainer r = { .m = m, .w = w, .t = t, .dir = dir, .begin = sl_lm_clock(), .saved = sl_lm_clock(), .now.gate.attractor = NAN };
     SL_TRY(sl_task_fits(m, w, err));
     r.opt = (sl_optim){ .kind = SL_OPTIM_ADAMW, .beta1 = .9, .beta2 = t->beta2, .eps = 1e-8, .clip = 1 };
     r.schedule = (sl_schedule){ .kind = SL_SCHED_COSINE, .lr = t->lr, .min_lr = t->lr / 20, .warmup = t->warmup,
                                 .steps = t->steps > 0 ? t->steps : sl_world_task(w)->steps };
     sl_status st = batch_new(m->ctx, t->batch, sl_world_task(w)->T, &r.b, err);
     if (st == SL_OK)
-        st = loop(&r, out, err);
+        st = sl_task_resume(&r, err);
+    if (st == SL_OK)
+        st = loop(&r, err);
+    *out = r.now;
     sl_tape_reset(m->tape);
     batch_release(m->ctx, &r.b);
     return st;

@@ -46,13 +46,15 @@ static sl_status run_task(void *arg, const char *dir, sl_err *err)
     sl_lm_config c = sl_task_lm_config(j->g->world, t);
     sl_task_result res;
     sl_lm *lm = NULL;
-    char model[SL_PATH + 16];
+    char model[SL_PATH + 16], checkpoints[SL_PATH + 16];
     snprintf(model, sizeof model, "%s/model", dir);
+    snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
     sl_log(r->ctx, SL_LOG_INFO, "%s: training its transformer once, up to %lld steps; later runs find it in the cache", j->g->name, (long long)t->steps);
     SL_TRY(sl_lm_new(r->ctx, &c, (uint64_t)t->seed, &lm, err));
     sl_status st = SL_OK;
-    SL_GO(sl_task_train(lm, j->g->world, t, &res, err));
+    SL_GO(sl_task_train(lm, j->g->world, t, dir, &res, err));
     SL_GO(sl_lm_save(lm, sl_world_task(j->g->world)->tok, model, err));
+    SL_GO(sl_dir_remove(checkpoints, err));
     if (!res.gate.passed)
         sl_log(r->ctx, SL_LOG_WARN, "%s: its transformer scores %.3f, less than the gate of %.2f", j->g->name, res.gate.score, sl_world_task(j->g->world)->gate);
     SL_GO(sl_run_save(r->ctx, dir, "result.json", json_pack("{s:I, s:f, s:f, s:f, s:b}", "steps", (json_int_t)res.steps, "seconds", res.seconds, "loss", res.loss,

@@ -1,6 +1,9 @@
 /* Training on a task, its gate, and its activations. */
 #include "support.h"
 
+#include "io/io.h"
+#include "lm/gpt.h"
+
 #include <saelab/task.h>
 
 #include <math.h>
@@ -53,7 +56,7 @@ static void test_passes_the_gate(void **state)
     o.t.min_steps = 0;
     o.t.gate_every = 100;
     o.t.gate_instances = 200;
-    sl_assert_ok(sl_task_train(o.m, o.w, &o.t, &r, &err));
+    sl_assert_ok(sl_task_train(o.m, o.w, &o.t, NULL, &r, &err));
     assert_true(r.gate.passed && r.gate.score >= .99);
     assert_int_equal(r.steps % 100, 0);
     assert_true(r.steps < 2000);
@@ -68,12 +71,50 @@ static void test_threads(void **state)
     model a = begin(1), b = begin(2);
     sl_task_result ra, rb;
     a.t.steps = b.t.steps = 20;
-    sl_assert_ok(sl_task_train(a.m, a.w, &a.t, &ra, &err));
-    sl_assert_ok(sl_task_train(b.m, b.w, &b.t, &rb, &err));
+    sl_assert_ok(sl_task_train(a.m, a.w, &a.t, NULL, &ra, &err));
+    sl_assert_ok(sl_task_train(b.m, b.w, &b.t, NULL, &rb, &err));
     assert_int_equal(ra.steps, 20);
     sl_assert_same_bits("loss", &ra.loss, &rb.loss, sizeof ra.loss);
     end(&a);
     end(&b);
+}
+
+static void stop_at_ten(void *user, const sl_event *e)
+{
+    model *o = user;
+    if (e->kind == SL_EVENT_PROGRESS && e->done > 9.5)
+        sl_cancel(o->ctx, 2);
+}
+
+/* Stopped and taken up again in a new process: the same bits as in one go. Checkpoints of other settings are refused. */
+static void test_resumes(void **state)
+{
+    (void)state;
+    model whole = begin(1), first = begin(1), second = begin(2);
+    char dir[512], path[600];
+    sl_task_result r, parts;
+    snprintf(dir, sizeof dir, "%s", sl_test_dir("task"));
+    snprintf(path, sizeof path, "%s/checkpoints", dir);
+    whole.t.steps = first.t.steps = second.t.steps = 30;
+    whole.t.gate_every = first.t.gate_every = second.t.gate_every = 8;
+    sl_assert_ok(sl_task_train(whole.m, whole.w, &whole.t, NULL, &r, &err));
+    sl_ctx_tap(first.ctx, stop_at_ten, &first);
+    sl_assert_fails(sl_task_train(first.m, first.w, &first.t, dir, &parts, &err), SL_CANCELLED, "stopped by a signal at step 11");
+    assert_true(sl_path_is_dir(path));
+    second.t.lr = 1e-4;
+    sl_assert_fails(sl_task_train(second.m, second.w, &second.t, dir, &parts, &err), SL_EXISTS, "another task, configuration");
+    second.t.lr = whole.t.lr;
+    sl_assert_ok(sl_task_train(second.m, second.w, &second.t, dir, &parts, &err));
+    assert_int_equal(parts.steps, 30);
+    sl_assert_same_bits("loss", &r.loss, &parts.loss, sizeof r.loss);
+    sl_assert_same_bits("score", &r.gate.score, &parts.gate.score, sizeof r.gate.score);
+    for (int i = 0; i < sl_params_count(whole.m->ps); i++) {
+        const sl_tensor *a = &sl_params_at(whole.m->ps, i)->value, *b = &sl_params_at(second.m->ps, i)->value;
+        sl_assert_same_bits(sl_params_at(whole.m->ps, i)->name, a->data, b->data, sl_nbytes(a));
+    }
+    end(&whole);
+    end(&first);
+    end(&second);
 }
 
 static void test_agreement(void **state)
@@ -184,7 +225,7 @@ static void test_source_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes_the_gate), cmocka_unit_test(test_threads), cmocka_unit_test(test_agreement),
+        cmocka_unit_test(test_passes_the_gate), cmocka_unit_test(test_resumes), cmocka_unit_test(test_threads), cmocka_unit_test(test_agreement),
         cmocka_unit_test(test_source), cmocka_unit_test(test_source_without_memory),
     };
     return cmocka_run_group_tests_name("task", tests, NULL, NULL);
