@@ -14,6 +14,7 @@ extern const command CMD_WORLD_LIST, CMD_WORLD_SAMPLE, CMD_WORLD_TRAIN;
 extern const command CMD_BASELINE_PCA, CMD_BASELINE_TOPK_PCA, CMD_BASELINE_ICA, CMD_BASELINE_NMF, CMD_BASELINE_SEMI_NMF, CMD_BASELINE_KMEANS,
     CMD_BASELINE_FISTA, CMD_BASELINE_FISTA_ORACLE, CMD_BASELINE_RANDOM;
 extern const command CMD_FEATURES_BUILD, CMD_FEATURES_SHOW;
+extern const command CMD_SERVE;
 extern const command CMD_CACHE_LIST, CMD_CACHE_PRUNE;
 
 /* ---- what several commands do (common.c) ---- */
@@ -46,6 +47,10 @@ const char *trained_on(cli *c, const char *dir, const char *key);
 sl_status world_open(cli *c, const char *name, const sl_strs *set, int64_t seed, sl_world **out, sl_err *err);
 sl_status free_space(const char *dir, int64_t need_bytes, sl_err *err); /* SL_IO when that is more than what is free */
 bool on_path(const char *program); /* can it be started? */
+/* Steering of `lm sample` (steer.c). Close it even after a failure. */
+typedef struct steering { sl_sae *sae; sl_steer *steer; sl_clamp clamp[SL_STEER_CLAMPS]; int n; } steering;
+sl_status steer_open(cli *c, const sl_strs *list, sl_lm *lm, steering *out, sl_err *err);
+void steer_close(steering *s);
 json_t *option_json(const sl_opt *o, const void *cfg);
 json_t *json_text(const char *bytes, size_t n); /* not UTF-8: '?' for every byte that is not ASCII */
 

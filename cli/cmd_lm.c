@@ -261,10 +261,11 @@ const command CMD_LM_EVAL = {
 
 /* ---- sample ---- */
 
-typedef struct sample_cfg { const char *prompt; sl_lm_sample_config sample; } sample_cfg;
+typedef struct sample_cfg { const char *prompt; sl_strs steer; sl_lm_sample_config sample; } sample_cfg;
 
 static const sl_opt SAMPLE_OPTS[] = {
     { .name = "prompt", .short_name = 'p', .type = SL_T_STR, .offset = offsetof(sample_cfg, prompt), .help = "text to go on from; none: a line's start" },
+    SL_OPT_STRS(sample_cfg, steer, "SAE:FEATURE=VALUE holds a feature of an SAE at a value while it writes; 0 ablates it; again for more features of the same SAE"),
     SL_OPT_END
 };
 static const opt_group SAMPLE_GROUPS[] = {
@@ -297,8 +298,11 @@ static sl_status sample(cli *c, sl_err *err)
     size_t n_kept = 0;
     const char *prompt = s->prompt ? s->prompt : "";
     written w = { .c = c, .to = stdout };
+    steering held = { .n = 0 };
     sl_status st;
     SL_GO(sl_lm_load(c->ctx, c->args[0], &m, &tok, err));
+    if (s->steer.n > 0)
+        SL_GO(steer_open(c, &s->steer, m, &held, err));
     if (*prompt)
         SL_GO(sl_tok_encode(tok, prompt, strlen(prompt), &ids, &n, err));
     if (c->com.json)
@@ -308,7 +312,8 @@ static sl_status sample(cli *c, sl_err *err)
     w.tok = tok;
     fputs(prompt, w.to);
     double start = now();
-    SL_GO(sl_lm_sample(m, ids, n, &s->sample, write_token, &w, err));
+    SL_GO(held.n ? sl_steer_sample(held.steer, held.clamp, held.n, ids, n, &s->sample, write_token, &w, err)
+                 : sl_lm_sample(m, ids, n, &s->sample, write_token, &w, err));
     double seconds = now() - start, per_s = seconds > 0 ? (double)w.n / seconds : 0;
     say(c, "\n");
     sl_log(c->ctx, SL_LOG_INFO, "%s tokens, %s tokens/s", text_count(count[0], w.n), text_count(count[1], (int64_t)per_s));
@@ -321,6 +326,7 @@ done:
     if (w.to && w.to != stdout)
         fclose(w.to);
     free(kept);
+    steer_close(&held);
     sl_free(c->ctx, ids);
     sl_tok_free(tok);
     sl_lm_free(m);
@@ -329,7 +335,8 @@ done:
 
 const command CMD_LM_SAMPLE = {
     .name = "lm sample", .args = "LM", .min_args = 1, .max_args = 1, .what = "Let a model write.",
-    .examples = "  saelab lm sample my_lm -p \"ROMEO:\" --max-new-tokens 200\n",
+    .examples = "  saelab lm sample my_lm -p \"ROMEO:\" --max-new-tokens 200\n"
+                "  saelab lm sample my_lm -p \"ROMEO:\" --steer my_sae:17=8\n",
     .groups = SAMPLE_GROUPS, .cfg_size = sizeof(sample_cfg), .run = sample,
 };
 

@@ -114,6 +114,16 @@ typedef struct sl_hook_id { int layer; enum { SL_HOOK_RESID_PRE, SL_HOOK_RESID_P
 /* SL_ARG names what is wrong with the name and which layers there are. */
 sl_status sl_hook_parse(const char *name, const sl_lm_config *c, sl_hook_id *out, sl_err *err) SL_USE_RESULT;
 
+/* Changes rows x [n, n_embd] at a hook in place, while a text is written; a failure ends it. Each row by itself: with the cache of keys and values rows come
+ * once, in whatever portions. */
+typedef struct sl_lm_edit {
+    sl_hook_id at;
+    sl_status (*fn)(void *user, float *x, int64_t n, sl_err *err);
+    void *user;
+} sl_lm_edit;
+/* sl_lm_sample with an edit (NULL: none). */
+sl_status sl_lm_sample_edited(sl_lm *m, const int32_t *prompt, int64_t n_prompt, const sl_lm_sample_config *c, const sl_lm_edit *edit, bool (*token)(void *, int32_t), void *user, sl_err *err) SL_USE_RESULT;
+
 typedef struct sl_capture_config {
     int64_t n_tokens;      /* rows at most; 0: all there are */
     bool drop_first;       /* leave out position 0 of every window (BOS, huge norms) */

@@ -13,6 +13,7 @@
 #include <saelab/features.h>
 #include <saelab/kern_info.h>
 #include <saelab/lm.h>
+#include <saelab/marks.h>
 #include <saelab/match.h>
 #include <saelab/measure.h>
 #include <saelab/opt.h>
@@ -26,6 +27,7 @@
 #include <saelab/stability.h>
 #include <saelab/stats.h>
 #include <saelab/status.h>
+#include <saelab/steer.h>
 #include <saelab/study.h>
 #include <saelab/sweep.h>
 #include <saelab/task.h>

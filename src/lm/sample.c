@@ -11,6 +11,7 @@ typedef struct layer_weights { sl_tensor c_attn, c_proj, c_fc, mlp_proj; } layer
 typedef struct sampler {
     sl_lm *m;
     const sl_kern *k;
+    const sl_lm_edit *edit;           /* NULL: none */
     layer_weights *w;                 /* [n_layer] */
     sl_tensor head;
     uint16_t *bf16;                   /* copies of all of them, or NULL */
@@ -137,22 +138,36 @@ static void attention(const sampler *s, int64_t l, const sl_tensor *a, int64_t n
         s->k->attention(s->k, &at, &into, y, &lse); /* only from position 0: n == end */
 }
 
-static void block(const sampler *s, int64_t l, int64_t n, sl_tensor *x)
+/* The rows x [n, C] that stand at `site` of layer l, changed where that is asked for. */
+static sl_status change(const sampler *s, int64_t l, int site, float *x, int64_t n, sl_err *err)
+{
+    const sl_lm_edit *e = s->edit;
+    return e && e->at.layer == l && (int)e->at.site == site ? e->fn(e->user, x, n, err) : SL_OK;
+}
+
+static sl_status block(const sampler *s, int64_t l, int64_t n, sl_tensor *x, sl_err *err)
 {
     int64_t C = s->m->c.n_embd;
     const sl_gpt_layer *h = &s->m->h[l];
     sl_act act = sl_gpt_act(&s->m->c);
     sl_tensor a = rows_of(s->a, n, C), y = rows_of(s->y, n, C), fc = rows_of(s->fc, n, 4 * C);
+    SL_TRY(change(s, l, SL_HOOK_RESID_PRE, x->data, n, err));
     norm(s, x, h->ln_1_w, h->ln_1_b, &a);
     attention(s, l, &a, n, &y);
     product(s, &s->w[l].c_proj, h->c_proj_w, h->c_proj_b, &y, SL_ACT_NONE, 1, x);
     norm(s, x, h->ln_2_w, h->ln_2_b, &a);
     product(s, &s->w[l].c_fc, h->c_fc_w, h->c_fc_b, &a, act, 0, &fc);
-    product(s, &s->w[l].mlp_proj, h->mlp_proj_w, h->mlp_proj_b, &fc, SL_ACT_NONE, 1, x);
+    if (s->edit && s->edit->at.layer == l && s->edit->at.site == SL_HOOK_MLP_OUT) { /* the branch alone */
+        product(s, &s->w[l].mlp_proj, h->mlp_proj_w, h->mlp_proj_b, &fc, SL_ACT_NONE, 0, &y);
+        SL_TRY(change(s, l, SL_HOOK_MLP_OUT, y.data, n, err));
+        s->k->add(s->k, x, &y, x);
+    } else
+        product(s, &s->w[l].mlp_proj, h->mlp_proj_w, h->mlp_proj_b, &fc, SL_ACT_NONE, 1, x);
+    return change(s, l, SL_HOOK_RESID_POST, x->data, n, err);
 }
 
 /* Runs n tokens (n > 1 only in an empty window) and leaves the logits of the last. */
-static void feed(sampler *s, const int32_t *ids, int64_t n)
+static sl_status feed(sampler *s, const int32_t *ids, int64_t n, sl_err *err)
 {
     sl_lm *m = s->m;
     int64_t C = m->c.n_embd;
@@ -162,24 +177,23 @@ static void feed(sampler *s, const int32_t *ids, int64_t n)
     if (m->wpe)
         s->k->embed(s->k, &pos, &m->wpe->value, 1, &x);
     for (int64_t l = 0; l < m->c.n_layer; l++)
-        block(s, l, n, &x);
+        SL_TRY(block(s, l, n, &x, err));
     sl_tensor last = rows_of(s->x + (n - 1) * C, 1, C), a = rows_of(s->a, 1, C), logits = rows_of(s->logits, 1, m->c.vocab_size);
     norm(s, &last, m->ln_f_w, m->ln_f_b, &a);
     product(s, &s->head, m->head, NULL, &a, SL_ACT_NONE, 0, &logits);
     s->n += n;
+    return SL_OK;
 }
 
-static void add_token(sampler *s, int32_t id)
+static sl_status add_token(sampler *s, int32_t id, sl_err *err)
 {
     int64_t T = s->m->c.block_size, keep = T / 2 > 1 ? T / 2 : 1;
-    if (s->n < T) {
-        feed(s, &id, 1);
-        return;
-    }
+    if (s->n < T)
+        return feed(s, &id, 1, err);
     memmove(s->ids, s->ids + T - (keep - 1), (size_t)(keep - 1) * sizeof *s->ids);
     s->ids[keep - 1] = id;
     s->n = 0;
-    feed(s, s->ids, keep);
+    return feed(s, s->ids, keep, err);
 }
 
 /* ---- choice ---- */
@@ -250,7 +264,7 @@ static sl_status generate(sampler *s, const sl_lm_sample_config *c, bool (*token
         if (sl_cancelled(s->m->ctx))
             return sl_fail(err, SL_CANCELLED, "sampling", NULL, "stopped by a signal after %lld tokens", (long long)i + 1);
         if (i + 1 < c->max_new_tokens)
-            add_token(s, id);
+            SL_TRY(add_token(s, id, err));
     }
     return SL_OK;
 }
@@ -258,18 +272,25 @@ static sl_status generate(sampler *s, const sl_lm_sample_config *c, bool (*token
 sl_status sl_lm_sample(sl_lm *m, const int32_t *prompt, int64_t n_prompt, const sl_lm_sample_config *c, bool (*token)(void *, int32_t),
                        void *user, sl_err *err)
 {
+    return sl_lm_sample_edited(m, prompt, n_prompt, c, NULL, token, user, err);
+}
+
+sl_status sl_lm_sample_edited(sl_lm *m, const int32_t *prompt, int64_t n_prompt, const sl_lm_sample_config *c, const sl_lm_edit *edit,
+                              bool (*token)(void *, int32_t), void *user, sl_err *err)
+{
     static const int32_t newline = 0;
     if (n_prompt == 0) {
         prompt = &newline;
         n_prompt = 1;
     }
     SL_TRY(sl_lm_check_ids(m, prompt, n_prompt, err));
-    sampler s = { .m = m, .k = sl_tape_kern(m->tape) };
+    sampler s = { .m = m, .k = sl_tape_kern(m->tape), .edit = edit };
     int64_t n = n_prompt < m->c.block_size ? n_prompt : m->c.block_size;
     sl_status st = allocate(&s, c, err);
     if (st == SL_OK) {
-        feed(&s, prompt + n_prompt - n, n);
-        st = generate(&s, c, token, user, err);
+        st = feed(&s, prompt + n_prompt - n, n, err);
+        if (st == SL_OK)
+            st = generate(&s, c, token, user, err);
     }
     release(&s);
     return st;
