@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 typedef struct build_cfg {
-    const char *acts, *lm, *text, *dataset, *world, *out_dir;
+    const char *acts, *lm, *text, *dataset, *world, *vectors, *hook, *out_dir;
     sl_strs world_set;
     int64_t world_seed;
     int split;
@@ -21,6 +21,8 @@ static const sl_opt BUILD_OPTS[] = {
     SL_OPT_STR(build_cfg, text, NULL, "with --lm: text to run over; none: what the model was trained on"),
     SL_OPT_STR(build_cfg, dataset, NULL, "with --lm: or a text of `saelab data list`"),
     SL_OPT_CHOICE(build_cfg, split, SPLIT_TRAIN, SPLITS, "with --lm: part of the text"),
+    SL_OPT_STR(build_cfg, vectors, NULL, "in place of an SAE: .npy of directions [n, d_in], active where the rows' projections are largest"),
+    SL_OPT_STR(build_cfg, hook, NULL, "with --vectors and --lm: where in the model"),
     SL_OPT_STR(build_cfg, world, NULL, "or rows of a world of `saelab world list`, with its true features"),
     SL_OPT_STRS(build_cfg, world_set, "KEY=VALUE: an option of the world"),
     SL_OPT_INT(build_cfg, world_seed, 42, 0, 9e15, "", "of the world"),
@@ -96,6 +98,18 @@ static void close_origin(cli *c, origin *o)
     sl_world_free(o->world);
 }
 
+/* The model that a store's rows come from, when it is where the store says: for the text of tokens, and the logits. */
+static void model_of_store(cli *c, const char *acts, char out[1100])
+{
+    sl_act_source *rows;
+    sl_err none;
+    if (sl_acts_open(c->ctx, acts, false, &rows, &none) != SL_OK)
+        return; /* said when it is opened for reading */
+    if (rows->info.has_tokens && file_in(rows->info.model, "tokenizer.json"))
+        snprintf(out, 1100, "%.1000s", rows->info.model);
+    sl_act_source_free(rows);
+}
+
 /* The text that a run was made of. */
 static const char *run_dataset(cli *c, const char *run)
 {
@@ -120,6 +134,8 @@ static sl_status open_origin(cli *c, const build_cfg *k, const saes *s, origin *
         snprintf(o->lm_path, sizeof o->lm_path, "%.1000s", k->lm);
     else if (s->run)
         snprintf(o->lm_path, sizeof o->lm_path, "%.1000s/lm-seed0", s->run);
+    else if (k->acts)
+        model_of_store(c, k->acts, o->lm_path);
     if (!o->lm_path[0])
         return SL_OK;
     SL_TRY(sl_lm_load(c->ctx, o->lm_path, &o->lm, &o->tok, err));
@@ -147,7 +163,8 @@ static sl_status open_rows(cli *c, const build_cfg *k, origin *o, sl_sae *s, sl_
         return sl_fail(err, SL_ARG, "--acts", "--acts FOLDER, --lm FOLDER, or --world NAME", "what rows does the SAE look at?");
     split_docs(&o->corpus, (split)k->split, &first, &end);
     sl_stream_config sc = { .n_tokens = k->f.tokens, .shuffle_rows = 4096, .seed = (uint64_t)k->f.seed };
-    SL_TRY(sl_lm_stream(c->ctx, o->lm_path, &o->corpus, first, end, sl_sae_about(s).hook, &sc, &rows, err));
+    sl_sae_info about = s ? sl_sae_about(s) : (sl_sae_info){ 0 };
+    SL_TRY(sl_lm_stream(c->ctx, o->lm_path, &o->corpus, first, end, k->hook ? k->hook : about.hook, &sc, &rows, err));
     return sl_acts_prefetch(c->ctx, rows, out, err);
 }
 
@@ -176,34 +193,57 @@ static void report(cli *c, const char *dir, const sl_features_built *b)
                                                (json_int_t)b->bytes, "seconds", b->seconds, "encode_seconds", b->encode_seconds));
 }
 
+/* Where the index of `path` goes. */
+static void index_dir(const build_cfg *k, const char *path, int n_saes, char out[1100])
+{
+    if (!k->out_dir)
+        snprintf(out, 1100, "%.1000s/features", path);
+    else
+        snprintf(out, 1100, n_saes > 1 ? "%.700s/%.300s" : "%.700s", k->out_dir, base_name(path));
+}
+
 static sl_status build_one(cli *c, const build_cfg *k, origin *o, const char *path, int n_saes, sl_err *err)
 {
-    sl_sae *s = NULL;
     sl_act_source *rows = NULL;
     sl_features_built built;
     char dir[1100];
-    sl_status st = sl_sae_load(c->ctx, path, &s, err);
+    float *vectors = NULL;
+    sl_features_input in = { .tok = o->corpus.tok ? o->corpus.tok : o->tok, .lm = o->lm, .truth = o->world ? sl_world_truth_of(o->world) : NULL, .name = base_name(path),
+                             .sae_path = k->vectors ? NULL : path, .lm_path = o->lm_path };
+    sl_status st = k->vectors ? SL_OK : sl_sae_load(c->ctx, path, &in.sae, err);
     if (st == SL_OK)
-        st = open_rows(c, k, o, s, &rows, err);
-    if (!k->out_dir)
-        snprintf(dir, sizeof dir, "%.1000s/features", path);
-    else
-        snprintf(dir, sizeof dir, n_saes > 1 ? "%.700s/%.300s" : "%.700s", k->out_dir, base_name(path));
-    sl_features_input in = { .sae = s, .rows = rows, .tok = o->corpus.tok ? o->corpus.tok : o->tok, .lm = o->lm, .truth = o->world ? sl_world_truth_of(o->world) : NULL,
-                             .name = base_name(path), .sae_path = path, .lm_path = o->lm_path };
+        st = open_rows(c, k, o, in.sae, &rows, err);
+    if (st == SL_OK && k->vectors)
+        st = sl_features_vectors(c->ctx, path, rows->info.d_in, &vectors, &in.n_vectors, err);
+    in.rows = rows;
+    in.vectors = vectors;
+    index_dir(k, path, n_saes, dir);
     if (st == SL_OK)
         st = sl_features_build(c->ctx, &in, &k->f, dir, &built, err);
     if (st == SL_OK)
         report(c, dir, &built);
+    sl_free(c->ctx, vectors);
     sl_act_source_free(rows);
-    sl_sae_free(s);
+    sl_sae_free(in.sae);
     return st;
+}
+
+static sl_status check(const cli *c, const build_cfg *k, sl_err *err)
+{
+    if (!k->vectors)
+        return c->n_args > 0 ? SL_OK : sl_fail(err, SL_ARG, "features build", "the folder of an SAE or of a run", "which SAE?");
+    if (c->n_args > 0)
+        return sl_fail(err, SL_ARG, "--vectors", "one of them", "an SAE and --vectors together");
+    if (!k->out_dir)
+        return sl_fail(err, SL_ARG, "-o", "-o FOLDER", "where does the index go?");
+    return k->acts || k->hook ? SL_OK : sl_fail(err, SL_ARG, "--hook", "--hook blocks.L.hook_resid_pre", "where in the model are the vectors?");
 }
 
 static sl_status build(cli *c, sl_err *err)
 {
     const build_cfg *k = c->cfg;
     origin o = { 0 };
+    SL_TRY(check(c, k, err));
     saes *s = sl_alloc(c->ctx, sizeof *s);
     sl_status st = s ? list_saes(c, s, err) : sl_fail(err, SL_MEM, NULL, NULL, "no memory for the list of SAEs");
     if (st == SL_OK)
@@ -211,17 +251,20 @@ static sl_status build(cli *c, sl_err *err)
     c->result = json_array();
     for (int i = 0; st == SL_OK && i < s->n; i++)
         st = build_one(c, k, &o, s->path[i], s->n, err);
+    if (st == SL_OK && k->vectors)
+        st = build_one(c, k, &o, k->vectors, 1, err);
     if (st == SL_OK)
-        next_step(c, "saelab features show %s 0", k->out_dir && s->n == 1 ? k->out_dir : s->path[0]);
+        next_step(c, "saelab features show %s 0", k->out_dir && s->n <= 1 ? k->out_dir : s->path[0]);
     close_origin(c, &o);
     sl_free(c->ctx, s);
     return st;
 }
 
 const command CMD_FEATURES_BUILD = {
-    .name = "features build", .args = "RUN|SAE...", .min_args = 1, .max_args = -1, .what = "Make the index of what an SAE's features fire on.",
+    .name = "features build", .args = "[RUN|SAE...]", .max_args = -1, .what = "Make the index of what an SAE's features fire on.",
     .text = "Runs the SAE over the rows of a store (--acts), of a model on a text (--lm), or of a world, and writes what each feature fires on: contexts, "
             "histogram, tokens, neighbours, logits. Of a run, all its SAEs on the text.",
-    .examples = "  saelab features build my_sae --lm my_lm --tokens 200000\n  saelab features build my_sae --acts my_acts -o my_index\n",
+    .examples = "  saelab features build my_sae --lm my_lm --tokens 200000\n  saelab features build my_sae --acts my_acts -o my_index\n"
+                "  saelab features build --vectors probes.npy --acts my_acts -o my_probes\n",
     .groups = BUILD_GROUPS, .cfg_size = sizeof(build_cfg), .run = build,
 };

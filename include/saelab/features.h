@@ -45,12 +45,19 @@ typedef struct sl_features_input { /* borrowed; NULL: not there */
     const char *name, *sae_path, *lm_path; /* kept in the index as they are */
 } sl_features_input;
 
-typedef struct sl_features_built { int64_t n_features, n_rows, n_active, n_contexts, bytes; double seconds, encode_seconds; } sl_features_built;
+typedef struct sl_features_built {
+    int64_t n_features, n_rows, n_active, n_contexts, bytes;
+    double seconds, encode_seconds, contexts_seconds, neighbours_seconds, lens_seconds;
+} sl_features_built;
 /* Writes dir/index.safetensors (dir is made), whole or not at all. The same bytes for any number of threads. Codes wait in a scratch file in dir, 8
  * bytes an active latent, that is removed at the end. Progress: tasks "encode" (rows), "contexts" (features), "neighbours", "logit lens".
  * SL_SHAPE: d_in differs; SL_DATA: no rows, a token that tok does not know; SL_ARG: neither or both of sae and vectors, an option out of range, an
  * endless source without `tokens`; SL_UNAVAILABLE: more than 2^31 - 1 rows; SL_NUMERIC: a row that is not finite; SL_CANCELLED; SL_IO; SL_MEM. */
 sl_status sl_features_build(sl_ctx *ctx, const sl_features_input *in, const sl_features_opts *o, const char *dir, sl_features_built *out, sl_err *err) SL_USE_RESULT;
+
+/* Directions from an .npy file: [n, d] of floats, in *out (sl_free). SL_SHAPE: not of two dimensions, or d differs from `d` (-1: any width); SL_MISSING,
+ * SL_DATA, SL_MEM. */
+sl_status sl_features_vectors(sl_ctx *ctx, const char *path, int64_t d, float **out, int64_t *n, sl_err *err) SL_USE_RESULT;
 
 /* ---- opening ---- */
 

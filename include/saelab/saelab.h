@@ -10,6 +10,7 @@
 #include <saelab/ctx.h>
 #include <saelab/data.h>
 #include <saelab/eval.h>
+#include <saelab/feature_export.h>
 #include <saelab/features.h>
 #include <saelab/kern_info.h>
 #include <saelab/lm.h>

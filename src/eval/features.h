@@ -2,6 +2,7 @@
  *   features_build.c   the order of things            features_rows.c     rows in the order of the text, their strings
  *   features_codes.c   codes to a scratch file        features_pick.c     a feature's statistics, contexts and co-firing
  *   features_near.c    neighbours by cosine           features_lens.c     logits that a feature moves
+ *   features_vectors.c directions in place of an SAE
  *   features_file.c    one table of all arrays: written and read by it     features_read.c  the reader */
 #ifndef SL_EVAL_FEATURES_H
 #define SL_EVAL_FEATURES_H
@@ -93,6 +94,8 @@ typedef struct sl_fbuild {
 } sl_fbuild;
 
 int64_t sl_fbuild_width(const sl_fbuild *b); /* of the decoder's rows */
+/* features_vectors.c: coder and made of in->vectors. */
+sl_status sl_fbuild_vectors(sl_fbuild *b, sl_err *err) SL_USE_RESULT;
 /* features_codes.c: fills codes, token, doc, pos, fired and the counts of truth. */
 sl_status sl_fbuild_codes(sl_fbuild *b, sl_err *err) SL_USE_RESULT;
 void sl_fcodes_release(sl_ctx *ctx, sl_fcodes *c);
@@ -105,6 +108,14 @@ sl_status sl_fbuild_pick(sl_fbuild *b, sl_err *err) SL_USE_RESULT;
 /* features_near.c, features_lens.c */
 sl_status sl_fbuild_cosines(sl_fbuild *b, sl_err *err) SL_USE_RESULT;
 sl_status sl_fbuild_lens(sl_fbuild *b, sl_err *err) SL_USE_RESULT;
+
+/* Rows of a product with n columns that are made at once: 64 MB of it, so that the other factor is read seldom. */
+static inline int64_t sl_fproduct_rows(int64_t n_rows, int64_t n)
+{
+    int64_t rows = ((int64_t)1 << 24) / n;
+    rows = rows < 64 ? 64 : rows > 1024 ? 1024 : rows;
+    return rows < n_rows ? rows : n_rows;
+}
 
 /* The `n` largest of a stream of (value, id), ties to the lower id: a short sorted list. */
 typedef struct sl_fbest { int n, room; int32_t *id; float *value; } sl_fbest;

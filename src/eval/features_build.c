@@ -168,11 +168,15 @@ static sl_status build(sl_fbuild *b, const char *dir, sl_features_built *out, sl
     SL_TRY(sl_path_join(b->codes.path, sizeof b->codes.path, dir, "codes.scratch", err));
     SL_TRY(make_arrays(b, err));
     SL_TRY(sl_fbuild_codes(b, err));
+    double t[4] = { now() };
     SL_TRY(sl_fbuild_rows(b, err));
     SL_TRY(sl_fbuild_pick(b, err));
     SL_TRY(sl_fbuild_truth_strings(b, err));
+    t[1] = now();
     SL_TRY(sl_fbuild_cosines(b, err));
+    t[2] = now();
     SL_TRY(sl_fbuild_lens(b, err));
+    t[3] = now();
     SL_TRY(given_columns(b, err));
     SL_TRY(save(b, dir, &out->bytes, err));
     out->n_features = b->x.size[FD_FEATURES];
@@ -180,6 +184,9 @@ static sl_status build(sl_fbuild *b, const char *dir, sl_features_built *out, sl
     out->n_active = b->codes.ptr[b->n];
     out->n_contexts = b->x.size[FD_CONTEXTS];
     out->encode_seconds = b->encode_seconds;
+    out->contexts_seconds = t[1] - t[0];
+    out->neighbours_seconds = t[2] - t[1];
+    out->lens_seconds = t[3] - t[2];
     return SL_OK;
 }
 
@@ -199,8 +206,13 @@ sl_status sl_features_build(sl_ctx *ctx, const sl_features_input *in, const sl_f
     double start = now();
     *out = (sl_features_built){ 0 };
     SL_TRY(check(in, o, err));
-    b.coder = sl_coder_of(in->sae);
-    sl_status st = build(&b, dir, out, err);
+    sl_status st = SL_OK;
+    if (in->sae)
+        b.coder = sl_coder_of(in->sae);
+    else
+        st = sl_fbuild_vectors(&b, err);
+    if (st == SL_OK)
+        st = build(&b, dir, out, err);
     release(&b);
     out->seconds = now() - start;
     return st;

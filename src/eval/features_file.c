@@ -12,9 +12,9 @@
 #define REAL_COLUMN(field, required_) PART(#field, SL_F32, field, FD_FEATURES, FD_ONE, required_)
 #define INT_COLUMN(field, required_) PART(#field, SL_I32, field, FD_FEATURES, FD_ONE, required_)
 
+/* Wide numbers first, bytes last: then all are aligned in the file, and read where they are mapped. */
 const sl_fpart sl_fparts[] = {
     PART("string_ptr", SL_I64, string_ptr, FD_STRINGS_1, FD_ONE, true),
-    PART("string_bytes", SL_U8, string_bytes, FD_BYTES, FD_ONE, true),
     PART("row_string", SL_I32, row_string, FD_ROWS, FD_ONE, true),
     PART("passage", SL_I32, passage, FD_PASSAGES_1, FD_ONE, true),
     PART("passage_doc", SL_I32, passage_doc, FD_PASSAGES, FD_ONE, true),
@@ -56,6 +56,7 @@ const sl_fpart sl_fparts[] = {
     PART("context_kind", SL_U8, context_kind, FD_CONTEXTS, FD_ONE, true),
     PART("context_same", SL_U8, context_same, FD_CONTEXTS, FD_ONE, true),
     PART("context_level", SL_U8, context_level, FD_CONTEXTS, FD_WINDOW, true),
+    PART("string_bytes", SL_U8, string_bytes, FD_BYTES, FD_ONE, true),
     { .name = NULL },
 };
 

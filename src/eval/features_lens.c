@@ -7,8 +7,6 @@
 
 #include <math.h>
 
-enum { TILE = 64 };
-
 static bool fits(const sl_fbuild *b)
 {
     const sl_lm_config *c = b->in->lm ? sl_lm_cfg(b->in->lm) : NULL;
@@ -42,8 +40,9 @@ static void histogram(sl_fbuild *b, int64_t j, const float *v, int64_t V)
     }
     b->x.logit_min[j] = lo;
     b->x.logit_max[j] = hi;
+    float step = hi - lo > 1e-20f ? SL_FEATURE_BINS / (hi - lo) : 0;
     for (int64_t i = 0; i < V; i++) {
-        int bin = hi > lo ? (int)(((double)v[i] - lo) / ((double)hi - lo) * SL_FEATURE_BINS) : 0;
+        int bin = (int)((v[i] - lo) * step);
         hist[bin < SL_FEATURE_BINS ? bin : SL_FEATURE_BINS - 1]++;
     }
 }
@@ -58,8 +57,10 @@ static void keep_logits(sl_fbuild *b, int64_t first, int64_t n, const float *log
         sl_fbest up = { .room = (int)L, .id = b->x.up + j * L, .value = b->x.up_logit + j * L };
         sl_fbest down = { .room = (int)L, .id = b->x.down + j * L, .value = b->x.down_logit + j * L };
         for (int64_t i = 0; i < V; i++) {
-            sl_fbest_add(&up, (int32_t)i, v[i]);
-            sl_fbest_add(&down, (int32_t)i, -v[i]);
+            if (up.n < L || v[i] > up.value[L - 1])
+                sl_fbest_add(&up, (int32_t)i, v[i]);
+            if (down.n < L || -v[i] > down.value[L - 1])
+                sl_fbest_add(&down, (int32_t)i, -v[i]);
         }
         for (int i = 0; i < down.n; i++)
             down.value[i] = -down.value[i];
@@ -81,14 +82,14 @@ sl_status sl_fbuild_lens(sl_fbuild *b, sl_err *err)
 {
     if (!fits(b))
         return SL_OK;
-    int64_t F = b->x.size[FD_FEATURES], C = b->in->lm->c.n_embd, V = b->in->lm->c.vocab_size;
+    int64_t F = b->x.size[FD_FEATURES], C = b->in->lm->c.n_embd, V = b->in->lm->c.vocab_size, tile = sl_fproduct_rows(F, V);
     const sl_kern *k;
     SL_TRY(sl_kern_get(b->ctx, SL_F32, &k, err));
     SL_TRY(make_arrays(b, V, err));
-    float *rows = sl_alloc(b->ctx, (size_t)(TILE * C) * sizeof *rows), *logits = sl_alloc(b->ctx, (size_t)(TILE * V) * sizeof *logits);
-    sl_status st = rows && logits ? SL_OK : sl_fail(err, SL_MEM, "feature index", NULL, "no memory for the logits of %d features", TILE);
-    for (int64_t first = 0; st == SL_OK && first < F; first += TILE) {
-        int64_t n = F - first < TILE ? F - first : TILE;
+    float *rows = sl_alloc(b->ctx, (size_t)(tile * C) * sizeof *rows), *logits = sl_alloc(b->ctx, (size_t)(tile * V) * sizeof *logits);
+    sl_status st = rows && logits ? SL_OK : sl_fail(err, SL_MEM, "feature index", NULL, "no memory for the logits of %lld features", (long long)tile);
+    for (int64_t first = 0; st == SL_OK && first < F; first += tile) {
+        int64_t n = F - first < tile ? F - first : tile;
         sl_tensor a = sl_tensor_of(SL_F32, rows, 2, n, C), c = sl_tensor_of(SL_F32, logits, 2, n, V);
         folded_rows(b, first, n, rows);
         k->gemm(k, &(sl_gemm){ .a = &a, .b = &b->in->lm->head->value, .tb = true, .c = &c, .alpha = 1 });

@@ -1,73 +1,13 @@
-/* The feature index: contexts, histograms and neighbours by hand; the same bytes for any number of threads; rows without a text. */
+/* The feature index by hand: statistics, contexts, histograms, neighbours; the same bytes for any number of threads; what is refused. */
+#include "index.h"
 #include "text_rows.h"
 
 #include "io/io.h"
-#include "support.h"
 
 #include <math.h>
-#include <saelab/features.h>
 #include <saelab/rng.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-static sl_features_opts defaults(void)
-{
-    sl_features_opts o;
-    sl_opts_default(sl_features_options, &o);
-    return o;
-}
-
-/* Builds into a fresh folder and opens it, checked. */
-static sl_features *built(sl_ctx *ctx, const sl_features_input *in, const sl_features_opts *o, const char *name, sl_features_built *b)
-{
-    sl_err err;
-    sl_features *f;
-    const char *dir = sl_test_dir(name);
-    sl_assert_ok(sl_features_build(ctx, in, o, dir, b, &err));
-    sl_assert_ok(sl_features_open(ctx, dir, true, &f, &err));
-    return f;
-}
-
-static double column(const sl_features *f, const char *name, int64_t id)
-{
-    const sl_features_column *c = sl_features_column_find(f, name);
-    if (!c)
-        fail_msg("no column %s", name);
-    return sl_features_value(c, id);
-}
-
-static sl_feature feature(const sl_features *f, int64_t id)
-{
-    sl_err err;
-    sl_feature j;
-    sl_assert_ok(sl_features_get(f, id, &j, &err));
-    return j;
-}
-
-static sl_context context(const sl_features *f, const sl_feature *j, int i)
-{
-    sl_context x;
-    sl_features_context(f, j->first_context + i, &x);
-    assert_int_equal(x.feature, j->id);
-    return x;
-}
-
-static int count(const sl_features *f, const sl_feature *j, sl_context_kind kind)
-{
-    int n = 0;
-    for (int i = 0; i < j->n_contexts; i++)
-        n += context(f, j, i).kind == kind;
-    return n;
-}
-
-static void is_string(const sl_features *f, int32_t id, const char *text)
-{
-    size_t n;
-    const char *s = sl_features_string(f, id, &n);
-    if (n != strlen(text) || memcmp(s, text, n) != 0)
-        fail_msg("string %d is '%.*s', not '%s'", (int)id, (int)n, s, text);
-}
 
 /* ---- a text of nine tokens ---- */
 
@@ -251,11 +191,177 @@ static void test_quantiles(void **state)
     sl_ctx_free(ctx);
 }
 
+/* Four passages alike in their last 16 tokens: the strongest stands for all. */
+static void test_duplicates(void **state)
+{
+    (void)state;
+    enum { PASSAGES = 4, LENGTH = 60 };
+    sl_ctx *ctx = sl_test_ctx(1);
+    text_rows t;
+    sl_features_opts o = defaults();
+    sl_features_built b;
+    text_rows_new(&t, PASSAGES * LENGTH, 1);
+    for (int i = 0; i < PASSAGES * LENGTH; i++) {
+        t.doc[i] = i / LENGTH;
+        t.pos[i] = i % LENGTH;
+        t.token[i] = i % LENGTH < 20 ? i : i % LENGTH; /* they begin differently */
+    }
+    for (int p = 0; p < PASSAGES; p++)
+        t.x[p * LENGTH + 40] = (float)(p + 1);
+    o.quantiles = 0;
+    sl_sae *s = identity_sae(ctx, 1, NULL);
+    sl_features *f = built(ctx, &(sl_features_input){ .sae = s, .rows = &t.src }, &o, "features_alike", &b);
+    sl_feature j = feature(f, 0);
+    assert_int_equal(count(f, &j, SL_CONTEXT_TOP), 1);
+    sl_context x = context(f, &j, 0);
+    assert_float_equal(x.value, PASSAGES, 0);
+    assert_int_equal(x.same, PASSAGES - 1);
+    sl_features_close(f);
+    t.token[2 * LENGTH + 30] = 1000; /* within the last 16 of the third */
+    f = built(ctx, &(sl_features_input){ .sae = s, .rows = &t.src }, &o, "features_alike", &b);
+    j = feature(f, 0);
+    assert_int_equal(count(f, &j, SL_CONTEXT_TOP), 2);
+    assert_int_equal(context(f, &j, 0).same, 2);
+    sl_features_close(f);
+    sl_sae_free(s);
+    text_rows_release(&t);
+    sl_ctx_free(ctx);
+}
+
+/* A document with positions 0 .. 9 and 20 .. 29: two passages, and no context reaches over the gap. */
+static void test_gap(void **state)
+{
+    (void)state;
+    sl_ctx *ctx = sl_test_ctx(1);
+    text_rows t;
+    sl_features_opts o = defaults();
+    sl_features_built b;
+    text_rows_new(&t, 20, 1);
+    for (int i = 10; i < 20; i++)
+        t.pos[i] = i + 10;
+    t.x[9] = 1;
+    t.x[10] = 2;
+    sl_sae *s = identity_sae(ctx, 1, NULL);
+    sl_features *f = built(ctx, &(sl_features_input){ .sae = s, .rows = &t.src }, &o, "features_gap", &b);
+    sl_feature j = feature(f, 0);
+    sl_context x = context(f, &j, 0);
+    assert_int_equal(x.pos, 20);
+    assert_int_equal(x.focus, 0);
+    assert_int_equal(x.n, 10);
+    assert_int_equal(x.level[0], 255);
+    sl_features_close(f);
+    sl_sae_free(s);
+    text_rows_release(&t);
+    sl_ctx_free(ctx);
+}
+
+/* ---- threads, vectors ---- */
+
+enum { TEXT = 6000, D = 16, FEATURES = 96 };
+
+/* Sums of a few random directions with a text beside them. */
+static void random_text(text_rows *t)
+{
+    text_rows_new(t, TEXT, D);
+    sl_rng r = sl_rng_at(5, SL_RNG_TEST, 0, 0);
+    for (int i = 0; i < TEXT; i++) {
+        t->token[i] = (int32_t)sl_rng_below(&r, 40);
+        t->doc[i] = i / 500;
+        t->pos[i] = i % 500;
+        for (int k = 0; k < D; k++)
+            t->x[i * D + k] = (float)sl_rng_normal(&r);
+    }
+    text_rows_shuffle(t, 9);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    sl_err err;
+    char *first = NULL, *bytes;
+    size_t n_first = 0, n;
+    text_rows t;
+    sl_features_opts o = defaults();
+    random_text(&t);
+    for (int threads = 1; threads <= 4; threads *= 2) {
+        sl_ctx *ctx = sl_test_ctx(threads);
+        sl_sae *s;
+        sl_features_built b;
+        char path[1200];
+        const char *dir = sl_test_dir("features_threads");
+        sl_assert_ok(sl_sae_new(ctx, "topk", D, FEATURES, &(sl_topk_options){ .k = 6 }, 3, &s, &err));
+        sl_assert_ok(sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = &t.src }, &o, dir, &b, &err));
+        snprintf(path, sizeof path, "%s/index.safetensors", dir);
+        sl_assert_ok(sl_file_read(ctx, path, &bytes, &n, &err));
+        assert_int_equal(n, b.bytes);
+        if (first) {
+            assert_int_equal(n, n_first);
+            sl_assert_same_bits("index", bytes, first, n);
+        } else {
+            first = malloc(n);
+            memcpy(first, bytes, n_first = n);
+        }
+        sl_free(ctx, bytes);
+        sl_sae_free(s);
+        sl_ctx_free(ctx);
+    }
+    free(first);
+    text_rows_release(&t);
+}
+
+/* ---- what is refused ---- */
+
+static void test_refused(void **state)
+{
+    (void)state;
+    sl_err err;
+    sl_ctx *ctx = sl_test_ctx(1);
+    text_rows t;
+    sl_features_opts o = defaults();
+    sl_features_built b;
+    sl_tok *tok;
+    const char *dir = sl_test_dir("features_refused");
+    text_rows_new(&t, 10, 2);
+    sl_sae *s = identity_sae(ctx, 2, NULL), *other = identity_sae(ctx, 3, NULL);
+    sl_assert_ok(sl_tok_new(ctx, SL_TOK_CHAR, "ab", 2, &tok, &err));
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .rows = &t.src }, &o, dir, &b, &err), SL_ARG, "neither is there");
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .sae = other, .rows = &t.src }, &o, dir, &b, &err), SL_SHAPE, "rows of 2");
+    t.token[4] = 2;
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = &t.src, .tok = tok }, &o, dir, &b, &err), SL_DATA, "token 2, and the tokenizer knows 2");
+    t.token[4] = 0;
+    t.x[5] = NAN;
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = &t.src, .tok = tok }, &o, dir, &b, &err), SL_NUMERIC, "rows from 0");
+    t.x[5] = 0;
+    t.pos = NULL;
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = &t.src }, &o, dir, &b, &err), SL_DATA, "not both");
+    t.src.info.n_rows = -1;
+    o.tokens = 0;
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = &t.src }, &o, dir, &b, &err), SL_ARG, "the rows never end");
+    t.src.info.n_rows = 0;
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = &t.src }, &o, dir, &b, &err), SL_DATA, "there are no rows");
+    char path[1200];
+    snprintf(path, sizeof path, "%s/codes.scratch", dir);
+    assert_false(sl_path_exists(path));
+    snprintf(path, sizeof path, "%s/index.safetensors", dir);
+    assert_false(sl_path_exists(path));
+    sl_features *f;
+    sl_assert_fails(sl_features_open(ctx, dir, false, &f, &err), SL_MISSING, "there is no feature index in it");
+    sl_tok_free(tok);
+    sl_sae_free(s);
+    sl_sae_free(other);
+    text_rows_release(&t);
+    sl_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_quantiles),
+        cmocka_unit_test(test_duplicates),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests_name("features", tests, NULL, NULL);
 }
