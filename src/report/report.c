@@ -1,12 +1,13 @@
 /* report.html: one page that says what was asked, what was found, and how to get it again. Nothing in it is fetched or run. */
 #include "report/cards.h"
 #include "report/facts.h"
+#include "report/forest.h"
+#include "report/gallery.h"
 #include "report/html.h"
 #include "report/rows.h"
 
 #include <saelab/report.h>
 
-#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,32 +16,6 @@ typedef struct page {
     sl_html h;
     sl_facts f;
 } page;
-
-static const char STYLE[] =
-    ":root{color-scheme:light dark;--bg:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#dfe3e8;--card:#f6f8fa;--accent:#0072b2;--warn:#8a4b00;--warn-bg:#fff6e5}\n"
-    "@media (prefers-color-scheme:dark){:root{--bg:#15181c;--ink:#e4e7eb;--soft:#9aa4af;--line:#30363d;--card:#1d2126;--accent:#56b4e9;--warn:#f0b65a;--warn-bg:#2b2212}\n"
-    "figure{background:#191919}figure svg{filter:invert(.9) hue-rotate(180deg)}}\n"
-    "*{box-sizing:border-box}\n"
-    "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif}\n"
-    "main{max-width:68rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}\n"
-    "h1{font-size:1.5rem;line-height:1.3;margin:.2rem 0 .3rem;text-wrap:balance}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}\n"
-    ".run{color:var(--soft);margin:0}.verdict{display:inline-block;margin:.6rem 0 1rem;padding:.25rem .7rem;border:1px solid var(--accent);border-radius:.4rem;color:var(--accent);font-weight:600}\n"
-    ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"
-    "th,td{padding:.32rem .9rem .32rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\n"
-    "th:first-child,td:first-child{text-align:left;font-weight:400;white-space:normal;min-width:min(14rem,42vw)}thead th{font-weight:600;border-bottom-color:var(--soft)}\n"
-    ".se,.unit,.key{color:var(--soft);font-size:.85em}.none{color:var(--soft);font-style:italic;font-size:.9em;white-space:normal}\n"
-    ".tables{display:flex;flex-wrap:wrap;gap:1rem 3rem;align-items:flex-start}\n"
-    ".warnings{margin:1.2rem 0;padding:.6rem 1rem;background:var(--warn-bg);border-left:4px solid var(--warn);border-radius:.2rem}.warnings ul{margin:.2rem 0;padding-left:1.2rem}.warnings b{color:var(--warn)}\n"
-    "dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;margin:.6rem 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n"
-    "pre{background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.7rem 1rem;overflow-x:auto;font:.88rem/1.45 ui-monospace,'DejaVu Sans Mono',monospace}\n"
-    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));gap:1.2rem}\n"
-    "figure{margin:0;padding:.4rem;border:1px solid var(--line);border-radius:.4rem;break-inside:avoid}figure svg{display:block;width:100%;height:auto}\n"
-    "figure svg text,figure svg tspan{font-family:inherit}figcaption{color:var(--soft);font-size:.85rem;padding:0 .6rem .3rem}\n"
-    "a{color:var(--accent)}summary{cursor:pointer;color:var(--accent);margin:.4rem 0}footer{margin-top:3rem;color:var(--soft);font-size:.85rem}\n"
-    ".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(24rem,100%),1fr));gap:1rem}.card{border:1px solid var(--line);border-radius:.4rem;padding:.6rem .9rem;break-inside:avoid}\n"
-    ".card h4{margin:.1rem 0 .4rem}.card ol,.card ul{margin:.2rem 0 .5rem;padding-left:1.3rem;font-size:.88rem}.card code{overflow-wrap:anywhere}\n"
-    "@media print{:root{--bg:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--accent:#004b75;--warn:#5c3200;--warn-bg:#fff}figure{background:none}figure svg{filter:none}\n"
-    "body{font-size:10.5pt}main{max-width:none;padding:0}.plots{grid-template-columns:1fr 1fr}details:not([open]){display:none}}\n";
 
 /* ---- figures ---- */
 
@@ -118,18 +93,18 @@ static void figures(page *p, const char *title, const sl_report_row *rows, const
 
 static const char *or_unknown(const char *s) { return *s ? s : "unknown"; }
 
-/* Claims come from the full profile's confirmation alone; a run says what it is. */
+/* Claims come from `saelab study confirm` alone; a run says what it is. */
 static void verdict(page *p)
 {
-    const char *profile = sl_facts_config(&p->f, "profile");
+    const char *profile = sl_facts_config(&p->f, "profile"), *study = sl_facts_config(&p->f, "study");
     long long n = (long long)sl_facts_seeds(&p->f);
-    sl_h(&p->h, "<p class=\"verdict\">");
+    sl_h(&p->h, "<p class=\"verdict\"><span class=\"badge\">NOT RUN</span> ");
     if (!p->f.means)
-        sl_h(&p->h, "NOT RUN: there are no results");
+        sl_h(&p->h, "there are no results");
     else if (strcmp(profile, "full") == 0)
-        sl_h_textf(&p->h, "full: measured (n=%lld); claims come from saelab study confirm", n);
+        sl_h_textf(&p->h, "full: measured (n=%lld), but no rule was fixed before; the claim is tested by saelab study confirm %s", n, study);
     else
-        sl_h_textf(&p->h, "%s: no claim (n=%lld)", *profile ? profile : "unknown profile", n);
+        sl_h_textf(&p->h, "%s: no claim (n=%lld); the claim is tested by saelab study confirm %s", *profile ? profile : "unknown profile", n, study);
     sl_h(&p->h, "</p>\n");
 }
 
@@ -139,9 +114,9 @@ static void head(page *p)
     sl_html *h = &p->h;
     sl_h(h, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
     sl_h_textf(h, "%s / %s", study, run);
-    sl_h(h, "</title>\n<style>\n");
-    sl_h(h, STYLE);
-    sl_h(h, "</style></head>\n<body><main>\n<p class=\"run\">");
+    sl_h(h, "</title>\n");
+    sl_h_style(h);
+    sl_h(h, "</head>\n<body><main>\n<p class=\"run\">");
     sl_h_textf(h, "%s / %s: %s", study, run, or_unknown(sl_facts_config(&p->f, "what")));
     sl_h(h, "</p>\n<h1>");
     sl_h_text(h, *sl_facts_config(&p->f, "question") ? sl_facts_config(&p->f, "question") : "The question is not recorded");
@@ -244,115 +219,11 @@ static void how(page *p)
     fact(&p->h, "text", text);
     snprintf(text, sizeof text, "saelab %s, profile %s", or_unknown(sl_facts_config(f, "saelab")), or_unknown(sl_facts_config(f, "profile")));
     fact(&p->h, "program", text);
-    sl_h(&p->h, "</dl>\n<p>To get it again, in a checkout of saelab:</p>\n<pre>");
+    sl_h(&p->h, "</dl>\n<p>To get it again, in a checkout of saelab:</p>\n<pre class=\"command\">");
     const char *study = sl_facts_config(f, "study"), *run = sl_facts_config(f, "run"), *profile = sl_facts_config(f, "profile");
     sl_h_textf(&p->h, "./run experiment %s --out_dir=%s%s%s", *study ? study : "STUDY", *run ? run : "RUN",
                *profile && strcmp(profile, "quick") != 0 ? " --profile=" : "", *profile && strcmp(profile, "quick") != 0 ? profile : "");
     sl_h(&p->h, "</pre>\n");
-}
-
-/* ---- plots ---- */
-
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* Stems of plots/?*.svg, sorted; each and the list sl_free. */
-static sl_status list_plots(sl_ctx *ctx, const char *dir, char ***out, size_t *n, sl_err *err)
-{
-    enum { MOST = 200 };
-    *n = 0;
-    *out = sl_alloc(ctx, MOST * sizeof **out);
-    if (!*out)
-        return sl_fail(err, SL_MEM, dir, NULL, "no memory");
-    DIR *folder = opendir(dir);
-    for (struct dirent *e; folder && *n < MOST && (e = readdir(folder));) {
-        size_t len = strlen(e->d_name);
-        if (len <= 4 || len > 200 || strcmp(e->d_name + len - 4, ".svg") != 0)
-            continue;
-        char *stem = sl_strdup(ctx, e->d_name);
-        if (!stem)
-            break;
-        stem[len - 4] = 0;
-        (*out)[(*n)++] = stem;
-    }
-    if (folder)
-        closedir(folder);
-    qsort(*out, *n, sizeof **out, by_name);
-    return SL_OK;
-}
-
-/* The title of a plot: the first line of its script, or of its graph. */
-static void title_of(sl_ctx *ctx, const char *dir, const char *stem, char *out, size_t size)
-{
-    static const char *const SCRIPTS[][2] = { { "gp", "# " }, { "dot", "// " } };
-    snprintf(out, size, "%s", stem);
-    for (int i = 0; i < 2; i++) {
-        char path[1400], *text = NULL;
-        size_t n, skip = strlen(SCRIPTS[i][1]);
-        snprintf(path, sizeof path, "%s/%s.%s", dir, stem, SCRIPTS[i][0]);
-        if (sl_file_read(ctx, path, &text, &n, NULL) == SL_OK && strncmp(text, SCRIPTS[i][1], skip) == 0)
-            snprintf(out, size, "%.*s", (int)strcspn(text + skip, "\n"), text + skip);
-        sl_free(ctx, text);
-    }
-}
-
-static void plot(page *p, const char *dir, const char *stem, int number_of)
-{
-    char path[1400], title[300], prefix[32], *svg = NULL;
-    size_t n;
-    sl_err why = { 0 };
-    snprintf(path, sizeof path, "%s/%s.svg", dir, stem);
-    snprintf(prefix, sizeof prefix, "plot%d-", number_of);
-    title_of(p->f.ctx, dir, stem, title, sizeof title);
-    sl_h(&p->h, "<figure>");
-    sl_status st = sl_file_read(p->f.ctx, path, &svg, &n, &why);
-    if (st == SL_OK)
-        st = sl_h_svg(&p->h, path, svg, prefix, title, &why);
-    if (st != SL_OK) {
-        sl_h(&p->h, "<p class=\"none\">");
-        sl_h_textf(&p->h, "%s.svg is not shown: %s", stem, why.what);
-        sl_h(&p->h, "</p>");
-    }
-    sl_free(p->f.ctx, svg);
-    sl_h(&p->h, "<figcaption>");
-    static const char *const ENDINGS[][2] = { { "png", "picture" }, { "dat", "numbers" }, { "gp", "script" }, { "dot", "graph" } };
-    for (int i = 0; i < 4; i++) {
-        snprintf(path, sizeof path, "%s/%s.%s", dir, stem, ENDINGS[i][0]);
-        if (!sl_path_exists(path))
-            continue;
-        sl_h(&p->h, i ? " · <a href=\"plots/" : "<a href=\"plots/");
-        sl_h_textf(&p->h, "%s.%s", stem, ENDINGS[i][0]);
-        sl_h(&p->h, "\">");
-        sl_h(&p->h, ENDINGS[i][1]);
-        sl_h(&p->h, "</a>");
-    }
-    sl_h(&p->h, "</figcaption></figure>\n");
-}
-
-/* The usual plots first, in the order in which a run is thought about; then all others by name. */
-static sl_status plots(page *p, sl_err *err)
-{
-    static const char *const FIRST[] = { "lm_loss", "sae_fvu", "sae_l0", "firing_rates", "latent_activations", "activation_distribution", NULL };
-    char dir[1100], **stem;
-    size_t n;
-    int shown = 0;
-    snprintf(dir, sizeof dir, "%s/plots", p->f.dir);
-    SL_TRY(list_plots(p->f.ctx, dir, &stem, &n, err));
-    sl_h(&p->h, n ? "<h2>Plots</h2>\n<div class=\"plots\">\n" : "<h2>Plots</h2>\n<p class=\"none\">There are none: plots/ holds no SVG picture (is gnuplot installed?).</p>\n<div>");
-    for (const char *const *f = FIRST; *f; f++)
-        for (size_t i = 0; i < n; i++)
-            if (stem[i] && strcmp(stem[i], *f) == 0) {
-                plot(p, dir, stem[i], shown++);
-                sl_free(p->f.ctx, stem[i]);
-                stem[i] = NULL;
-            }
-    for (size_t i = 0; i < n; i++) {
-        if (stem[i])
-            plot(p, dir, stem[i], shown++);
-        sl_free(p->f.ctx, stem[i]);
-    }
-    sl_h(&p->h, "</div>\n");
-    sl_free(p->f.ctx, stem);
-    return SL_OK;
 }
 
 /* ---- what unfolds ---- */
@@ -403,10 +274,12 @@ static void file_text(page *p, const char *name, const char *text)
 static sl_status whole_page(page *p, sl_err *err)
 {
     head(p);
-    main_figures(p);
     warnings(p);
+    SL_TRY(sl_forest(&p->h, &p->f, err));
     how(p);
-    SL_TRY(plots(p, err));
+    sl_h(&p->h, "<h2>Figures</h2>\n");
+    main_figures(p);
+    SL_TRY(sl_gallery(&p->h, &p->f, err));
     SL_TRY(sl_cards(&p->h, &p->f, err));
     sl_h(&p->h, "<h2>Everything else</h2>\n");
     for (int i = 0; i < p->f.n_datasets; i++) {
@@ -417,7 +290,9 @@ static sl_status whole_page(page *p, sl_err *err)
     file_text(p, "config.yaml", p->f.config_text);
     file_text(p, "log.txt", p->f.log);
     sl_h(&p->h, "<footer>Made by saelab from the files of this folder; final_info.json, all_results.json and results.jsonl hold the numbers.</footer>\n"
-                "</main></body></html>\n");
+                "</main>\n");
+    sl_h_script(&p->h);
+    sl_h(&p->h, "</body></html>\n");
     return p->h.st;
 }
 

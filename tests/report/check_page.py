@@ -1,5 +1,5 @@
-"""check_page.py FILE...: an .svg is well-formed XML; an .html has balanced tags, no id twice, and neither fetches nor runs anything. Prints the
-first thing that is wrong."""
+"""check_page.py FILE...: an .svg is well-formed XML; an .html has balanced tags, no id twice, fetches nothing, and runs at most one script, its own
+and last. Prints the first thing that is wrong."""
 import html.parser
 import sys
 import xml.etree.ElementTree
@@ -10,10 +10,13 @@ VOID = {"meta", "br", "hr", "img", "input", "link", "use", "path", "circle", "re
 class Page(html.parser.HTMLParser):
     def __init__(self):
         super().__init__(convert_charrefs=True)
-        self.open, self.ids, self.wrong = [], set(), []
+        self.open, self.ids, self.wrong, self.scripts = [], set(), [], 0
 
     def start(self, tag, attrs, closed):
-        if tag in {"script", "link", "iframe", "object", "embed", "base", "img", "image", "foreignobject"}:
+        self.scripts += tag == "script"
+        if tag == "script" and (attrs or self.scripts > 1 or self.open != ["html", "body"]):
+            self.wrong.append("a script with attributes, a second one, or one inside the page")
+        if tag in {"link", "iframe", "object", "embed", "base", "img", "image", "foreignobject"}:
             self.wrong.append(f"<{tag}>")
         for name, value in attrs:
             value = value or ""

@@ -98,7 +98,7 @@ static void figures(void **s)
     char *t = page();
     holds(t, "<h1>Does it help?</h1>");
     holds(t, "purification / run_0: the baseline");
-    holds(t, "<p class=\"verdict\">quick: no claim (n=3)</p>");
+    holds(t, "<p class=\"verdict\"><span class=\"badge\">NOT RUN</span> quick: no claim (n=3); the claim is tested by saelab study confirm purification</p>");
     holds(t, "<th>topk</th><th>l1</th>");
     holds(t, "<td>32.00 <span class=\"se\">± 0</span></td><td>41.5 <span class=\"se\">± 3.2</span></td>"); /* l0 */
     holds(t, "<td>0.500 <span class=\"se\">± 0.012</span> <span class=\"se\">(chance 0.900)</span></td><td>2e-05</td>"); /* fvu */
@@ -109,11 +109,10 @@ static void figures(void **s)
     holds(t, "2 min 30 s for the language model, 90.5 s for 2 sparse autoencoders");
     holds(t, "A CPU, 2 threads, kernels ref+simd, f32");
     holds(t, "shakespeare_char, SHA-256 abc");
-    holds(t, "<pre>./run experiment purification --out_dir=run_0</pre>");
+    holds(t, "<pre class=\"command\">./run experiment purification --out_dir=run_0</pre>");
     holds(t, "<td>topk_fvu</td><td>0.500 <span class=\"se\">± 0.012</span></td><td>0.49, 0.5, 0.51</td>");
     holds(t, "<td>topk_ce_loss_score</td><td class=\"none\">null</td><td>null, null, null</td>");
     assert_null(strstr(t, "http"));
-    assert_null(strstr(t, "<script"));
     sl_free(ctx, t);
 }
 
@@ -133,7 +132,7 @@ static void profiles(void **s)
     whole_run();
     put("config.yaml", "study: s\nrun: r\nprofile: full\n");
     char *t = page_text();
-    holds(t, "full: measured (n=3); claims come from saelab study confirm");
+    holds(t, "full: measured (n=3), but no rule was fixed before; the claim is tested by saelab study confirm s");
     holds(t, "./run experiment s --out_dir=r --profile=full");
     holds(t, "The question is not recorded");
     sl_free(ctx, t);
@@ -148,7 +147,7 @@ static void plots(void **s)
     (void)s;
     whole_run();
     char *t = page();
-    const char *lm = strstr(t, "aria-label=\"lm_loss\""), *fvu = strstr(t, "aria-label=\"Unexplained variance\""), *other = strstr(t, "aria-label=\"another\"");
+    const char *lm = strstr(t, ">lm_loss</title>"), *fvu = strstr(t, ">Unexplained variance</title>"), *other = strstr(t, ">another</title>");
     assert_true(lm && fvu && other && lm < fvu && fvu < other); /* the usual ones first, titles where a script gives them */
     holds(t, "<svg role=\"img\" viewBox=\"0 0 760 470\"");
     holds(t, "id='plot0-gpDot'");
@@ -159,6 +158,74 @@ static void plots(void **s)
     holds(t, "on x = 1, 5 on y");
     assert_null(strstr(t, "<title>Gnuplot</title>"));
     assert_null(strstr(t, "xmlns"));
+    sl_free(ctx, t);
+}
+
+/* Our plots take the page's colours; a picture with one of its own keeps all of them, on white. */
+static void colours(void **s)
+{
+    (void)s;
+    whole_run();
+    put("plots/lm_loss.svg", "<svg viewBox=\"0 0 1 1\"><rect fill=\"#ffffff\"/><path stroke='rgb(  0, 114, 178)'/><g color=\"black\"/></svg>");
+    put("plots/sae_fvu.svg", "<svg viewBox=\"0 0 1 1\"><rect fill=\"#ffffff\"/><path stroke='rgb(1,2,3)'/></svg>");
+    char *t = page();
+    holds(t, "<rect fill=\"var(--bg)\"/><path stroke='var(--c1)'/><g color=\"var(--ink)\"/>");
+    holds(t, "<svg class=\"paper\" role=\"img\"");
+    holds(t, "<rect fill=\"#ffffff\"/><path stroke='rgb(1,2,3)'/>");
+    sl_free(ctx, t);
+}
+
+/* Six plots are open, the others fold; pictures beyond the page's 3 MB are linked only. */
+static void many_plots(void **s)
+{
+    (void)s;
+    enum { BIG = 1000000 };
+    char name[64], *big = malloc(BIG + 100);
+    assert_non_null(big);
+    whole_run();
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof name, "plots/many_%d.svg", i);
+        put(name, SVG);
+    }
+    char *t = page(), *fold = strstr(t, "All other plots (2)");
+    int before = 0;
+    assert_non_null(fold);
+    for (const char *f = t; (f = strstr(f, "<figure>")) && f < fold; f++)
+        before++;
+    assert_int_equal(before, 6);
+    sl_free(ctx, t);
+    int n = snprintf(big, 100, "<svg viewBox=\"0 0 1 1\"><desc>");
+    memset(big + n, 'x', BIG);
+    snprintf(big + n + BIG, 60, "</desc></svg>");
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "plots/zz_%d.svg", i);
+        put(name, big);
+    }
+    t = page_text();
+    assert_true(strlen(t) < 3000000);
+    holds(t, "zz_3.svg is not shown: the page would pass 3 MB");
+    sl_free(ctx, t);
+    free(big);
+}
+
+/* The forest plot: differences to the first arm by seed; one seed has no interval; a null on either side leaves the seed out. */
+static void effects(void **s)
+{
+    (void)s;
+    static const char INFO[] = "{\"w\": {\"means\": {\"base_f1_h_mean\": 0.5, \"more_f1_h_mean\": 0.6}, \"stderrs\": {}, \"final_info_dict\": "
+                               "{\"base_f1_h\": [0.4, 0.5, 0.6, null], \"more_f1_h\": [0.5, 0.6, 0.8, 0.9], \"one_f1_h\": [0.3, null, null, null]}}}";
+    put("final_info.json", INFO);
+    put("results.jsonl", "{\"arm\": \"base\", \"status\": \"ok\"}\n{\"arm\": \"more\", \"status\": \"ok\"}\n{\"arm\": \"one\", \"status\": \"ok\"}\n");
+    put("config.yaml", CONFIG);
+    put("log.txt", LOG);
+    char *t = page();
+    holds(t, "w: f1_h less that of base");
+    holds(t, "+0.133 [-0.010, +0.277]"); /* .1 .1 .2: mean .1333, se .0333, t(2) = 4.303 */
+    holds(t, ">-0.100</text>");
+    sl_free(ctx, t);
+    put("results.jsonl", "{\"arm\": \"base\", \"status\": \"ok\"}\n");
+    t = page();
+    assert_null(strstr(t, "forest-title"));
     sl_free(ctx, t);
 }
 
@@ -240,7 +307,7 @@ static void escaping(void **s)
     put("plots/a.svg", SVG);
     put("plots/a.gp", "# <script>alert('x')</script>\"\n");
     char *t = page();
-    assert_null(strstr(t, "<script"));
+    assert_null(strstr(t, "<script>alert"));
     assert_null(strstr(t, "'x'"));
     assert_null(strchr(t, '\x01'));
     holds(t, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;q&quot;");
@@ -254,7 +321,7 @@ static void nothing_there(void **s)
 {
     (void)s;
     char *t = page();
-    holds(t, "NOT RUN: there are no results");
+    holds(t, "<span class=\"badge\">NOT RUN</span> there are no results");
     holds(t, "<li>final_info.json is missing</li>");
     holds(t, "<li>results.jsonl is missing</li>");
     holds(t, "<li>config.yaml is missing</li>");
@@ -328,7 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(figures, fresh),            cmocka_unit_test_setup(same_page_again, fresh), cmocka_unit_test_setup(profiles, fresh),
-        cmocka_unit_test_setup(plots, fresh), cmocka_unit_test_setup(compositions, fresh),              cmocka_unit_test_setup(dangerous_pictures, fresh), cmocka_unit_test_setup(escaping, fresh),
+        cmocka_unit_test_setup(plots, fresh), cmocka_unit_test_setup(colours, fresh), cmocka_unit_test_setup(many_plots, fresh), cmocka_unit_test_setup(effects, fresh), cmocka_unit_test_setup(compositions, fresh),              cmocka_unit_test_setup(dangerous_pictures, fresh), cmocka_unit_test_setup(escaping, fresh),
         cmocka_unit_test_setup(nothing_there, fresh),      cmocka_unit_test_setup(damaged, fresh),         cmocka_unit_test_setup(many_warnings, fresh),
         cmocka_unit_test_setup(failures, fresh),
     };
