@@ -20,7 +20,7 @@ typedef struct sl_plot {
     const char *const *categories; int n_categories; /* names of x = 0, 1, 2 ... in place of numbers, or NULL */
 } sl_plot;
 /* Draws p into folder dir (made when missing): the numbers, the script, and the pictures that gnuplot makes of them. Points that are not
- * finite, or not positive on a logarithmic axis, are left out, and the caption says how many; without any point the picture says "no data".
+ * finite, or not positive on a logarithmic axis, are left out, lines and points of over 2,000 are binned (src/report/thin.h), and the caption says how many; without any point the picture says "no data".
  * Returns SL_ARG (name), SL_IO (dir cannot be written; gnuplot failed or took over 20 s), SL_UNAVAILABLE (gnuplot or its terminals are
  * missing: data and script are written all the same), SL_CANCELLED, SL_MEM. */
 sl_status sl_plot_write(sl_ctx *ctx, const char *dir, const sl_plot *p, sl_err *err) SL_USE_RESULT;

@@ -87,7 +87,7 @@ static int list(const char *dir, char name[MOST][160])
     for (struct dirent *e; folder && n < MOST && (e = readdir(folder));) {
         size_t len = strlen(e->d_name);
         if (strncmp(e->d_name, "sae-", 4) == 0 && len < 160 && len > 6 && strcmp(e->d_name + len - 6, "-seed0") == 0)
-            snprintf(name[n++], 160, "%s", e->d_name);
+            memcpy(name[n++], e->d_name, len + 1);
     }
     if (folder)
         closedir(folder);

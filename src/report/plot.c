@@ -3,6 +3,7 @@
 #include "report/axis.h"
 #include "report/picture.h"
 #include "report/text.h"
+#include "report/thin.h"
 
 #include <saelab/report.h>
 
@@ -20,6 +21,7 @@ enum { N_COLOURS = sizeof COLOURS / sizeof COLOURS[0], SOLID = 4 };
 typedef struct sketch {
     const sl_plot *p;
     sl_axis x, y;
+    int64_t binned;                   /* points that were put together (thin.h) */
     int64_t not_finite, not_positive; /* points left out */
     int n_drawn;                      /* series with a point; they are the data file's blocks, in order */
     double bar_step;                  /* BARS: smallest distance of two x */
@@ -111,6 +113,8 @@ static void make_caption(sketch *k)
 {
     sl_one_line(k->p->caption, k->caption, sizeof k->caption - 200);
     size_t n = strlen(k->caption);
+    if (k->binned)
+        n += (size_t)snprintf(k->caption + n, sizeof k->caption - n, "%s%lld points, binned.", n ? " " : "", (long long)k->binned);
     if (k->not_finite)
         n += (size_t)snprintf(k->caption + n, sizeof k->caption - n, "%s%lld point%s not finite, left out.", n ? " " : "",
                               (long long)k->not_finite, k->not_finite == 1 ? "" : "s");
@@ -325,12 +329,16 @@ static sl_status put_script(sl_atomic *f, const void *what, sl_err *err)
 
 sl_status sl_plot_write(sl_ctx *ctx, const char *dir, const sl_plot *p, sl_err *err)
 {
+    sl_thin t;
     SL_TRY(sl_picture_name(p->name, err));
-    sketch k = { .p = p, .bar_step = NAN };
+    SL_TRY(sl_dir_make(dir, err));
+    SL_TRY(sl_thin_plot(ctx, p, &t, err));
+    sketch k = { .p = &t.plot, .bar_step = NAN, .binned = t.binned };
     see_all(&k);
     make_caption(&k);
-    SL_TRY(sl_dir_make(dir, err));
-    SL_TRY(sl_picture_file(ctx, dir, p->name, "dat", put_data, &k, err));
-    SL_TRY(sl_picture_file(ctx, dir, p->name, "gp", put_script, &k, err));
-    return sl_gnuplot_run(ctx, dir, p->name, err);
+    sl_status st = sl_picture_file(ctx, dir, p->name, "dat", put_data, &k, err);
+    if (st == SL_OK)
+        st = sl_picture_file(ctx, dir, p->name, "gp", put_script, &k, err);
+    sl_thin_free(ctx, &t);
+    return st == SL_OK ? sl_gnuplot_run(ctx, dir, p->name, err) : st;
 }
