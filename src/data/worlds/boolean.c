@@ -48,7 +48,7 @@ static sl_status build(sl_world *w, sl_err *err)
     sl_task_feature(f + F_ROOT, 3, 9, 3, (int32_t[]){ F_LEFT, F_RIGHT, F_ROOT_OP }, "root=1");
     w->task.measure = "exact_match";
     w->task.gate = .98;
-    w->task.steps = 6000;
+    w->task.steps = 4000;
     return SL_OK;
 }
 
