@@ -105,6 +105,10 @@ static void see_all(sketch *k)
         k->x.lo -= .6 * k->bar_step;
         k->x.hi += .6 * k->bar_step;
     }
+    if (p->n_categories > 0 && k->x.any) { /* every name has its room, also where it has no point */
+        sl_axis_see(&k->x, -.5);
+        sl_axis_see(&k->x, p->n_categories - .5);
+    }
     sl_axis_pad(&k->x, heights ? 0 : .02, false);
     sl_axis_pad(&k->y, .06, heights);
 }
@@ -215,6 +219,8 @@ static int wrap(const char *text, int width, int most, char lines[][LINE])
     return n;
 }
 
+enum { ROW = 19, SMALL_ROW = 13, MANY = 8 /* series from which on the legend is small */ };
+
 /* Rows of the legend above the frame; gnuplot gives every entry the room of the longest. */
 static int legend_rows(const sketch *k, int *columns)
 {
@@ -222,7 +228,7 @@ static int legend_rows(const sketch *k, int *columns)
     for (int i = 0; i < k->p->n_series; i++)
         if (k->p->series[i].name && (int)strlen(k->p->series[i].name) > longest)
             longest = (int)strlen(k->p->series[i].name);
-    *columns = (WIDTH - 120) / (longest * 9 + 70);
+    *columns = (WIDTH - 120) / (k->n_drawn >= MANY ? longest * 6 + 50 : longest * 9 + 70);
     *columns = *columns < 1 ? 1 : *columns > k->n_drawn ? k->n_drawn : *columns;
     return k->n_drawn > 1 ? (k->n_drawn + *columns - 1) / *columns : 0;
 }
@@ -230,13 +236,13 @@ static int legend_rows(const sketch *k, int *columns)
 /* Title, legend and caption lie outside the frame, below each other, all beginning where the frame does. Heights in pixels of the SVG. */
 static sl_status put_frame(sl_atomic *f, const sketch *k, sl_err *err)
 {
-    enum { ROW = 19, CAPTION_ROW = 15, SLANTED = 26, MAX_LINES = 3, CAPTION_WIDTH = 100 };
+    enum { CAPTION_ROW = 15, SLANTED = 26, MAX_LINES = 3, CAPTION_WIDTH = 100 };
     char lines[MAX_LINES][LINE], quoted[LINE];
     int columns, rows = legend_rows(k, &columns);
     size_t title_len = k->p->title ? strlen(k->p->title) : 0;
     int title_size = title_len < 60 ? 16 : title_len < 80 ? 13 : 10;
     int n = wrap(k->caption, CAPTION_WIDTH, MAX_LINES, lines);
-    SL_TRY(sl_atomic_printf(f, err, "set tmargin at screen %.4f\nset bmargin at screen %.4f\n", 1 - (48.0 + ROW * rows) / HEIGHT, ((n ? 74.0 : 62.0) + CAPTION_ROW * n + (crowded(k->p) ? SLANTED : 0)) / HEIGHT));
+    SL_TRY(sl_atomic_printf(f, err, "set tmargin at screen %.4f\nset bmargin at screen %.4f\n", 1 - (48.0 + (k->n_drawn >= MANY ? SMALL_ROW : ROW) * rows) / HEIGHT, ((n ? 74.0 : 62.0) + CAPTION_ROW * n + (crowded(k->p) ? SLANTED : 0)) / HEIGHT));
     SL_TRY(sl_atomic_printf(f, err, "set label 1 %s at graph 0, screen %.4f left noenhanced font ',%d' textcolor rgb '#111111'\n",
                             sl_gnuplot_quoted(k->p->title, quoted, sizeof quoted), 1 - 22.0 / HEIGHT, title_size));
     for (int i = 0; i < n; i++)
@@ -244,8 +250,8 @@ static sl_status put_frame(sl_atomic *f, const sketch *k, sl_err *err)
                                 sl_gnuplot_quoted(lines[i], quoted, sizeof quoted), (12.0 + CAPTION_ROW * (n - 1 - i)) / HEIGHT));
     if (rows == 0)
         return sl_atomic_printf(f, err, "unset key\n");
-    return sl_atomic_printf(f, err, "set key at graph 0, screen %.4f left top horizontal Left reverse noenhanced samplen 2 spacing 1 maxcols %d\n",
-                            1 - 38.0 / HEIGHT, columns);
+    return sl_atomic_printf(f, err, "set key at graph 0, screen %.4f left top horizontal Left reverse noenhanced samplen 2 spacing 1 maxcols %d%s\n",
+                            1 - 38.0 / HEIGHT, columns, k->n_drawn >= MANY ? " font ',8'" : "");
 }
 
 static sl_status put_style(sl_atomic *f, const sketch *k, sl_err *err)
@@ -258,7 +264,7 @@ static sl_status put_style(sl_atomic *f, const sketch *k, sl_err *err)
                             "set border 3 lc rgb '#444444' lw 1\n"
                             "set tics nomirror scale 0.6 textcolor rgb '#222222'\n"
                             "set grid %s ytics lt 1 lc rgb '#E6E6E6' lw 0.7\n"
-                            "set lmargin 10\nset rmargin 4\n",
+                            "set lmargin 12\nset rmargin 4\n",
                             sl_one_line(p->title, title, sizeof title), p->name, p->name, p->name, p->name, p->kind == SL_PLOT_BARS ? "noxtics" : "xtics"));
     SL_TRY(put_axis(f, "x", &k->x, p->x_label, err));
     SL_TRY(put_axis(f, "y", &k->y, p->y_label, err));

@@ -113,7 +113,7 @@ static sl_status draw_graph(sl_drawing *d, const char *arm, json_t *j, sl_err *e
 {
     const char *dot = json_string_value(json_object_get(j, "dot"));
     char name[160], title[256];
-    if (!dot)
+    if (!dot || !strstr(dot, " -- ")) /* no composition has a participant */
         return SL_OK;
     snprintf(name, sizeof name, "composition_graph%s", d->tag);
     snprintf(title, sizeof title, "Compositions and their latents: %s on %s, seed 0", arm, d->now);
@@ -169,22 +169,46 @@ static sl_status draw_reuse(sl_drawing *d, sl_err *err)
 
 /* ---- sparsity while training ---- */
 
+/* The same to within a twentieth all along. */
+static bool alike(const sl_series *a, const sl_draw_curve *b)
+{
+    bool same = a->n == b->n;
+    for (int64_t i = 0; same && i < a->n; i++)
+        same = fabs(a->y[i] - b->y[i]) <= .05 * fabs(a->y[i]);
+    return same;
+}
+
+/* Arms that run alike share a line, named by the first of them. */
 static sl_status draw_sparsity(sl_drawing *d, sl_err *err)
 {
     static const char *const KEYS[] = { "l0", "l0_c" };
     sl_series s[2 * SL_DRAW_ARMS];
-    char name[2 * SL_DRAW_ARMS][NAME + 16];
+    char name[2 * SL_DRAW_ARMS][NAME + 48];
     int n = 0;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < 2; k++) {
+        int first = n, more[2 * SL_DRAW_ARMS] = { 0 };
+        const char *arm[2 * SL_DRAW_ARMS];
         for (int i = 0; i < d->n_arms; i++) {
             sl_draw_curve c;
             SL_TRY(sl_draw_read_curve(d, "_train_info", d->arm[i], "step", KEYS[k], &c, err));
-            if (c.n == 0)
+            int at = first;
+            while (at < n && !alike(&s[at], &c))
+                at++;
+            if (c.n == 0 || at < n) {
+                more[at] += c.n > 0;
                 continue;
-            snprintf(name[n], sizeof name[n], "%s%s", d->arm[i], k ? ", compositions" : "");
-            s[n] = (sl_series){ .name = name[n], .x = c.x, .y = c.y, .lo = c.lo, .hi = c.hi, .n = c.n };
-            n++;
+            }
+            arm[n] = d->arm[i];
+            s[n++] = (sl_series){ .x = c.x, .y = c.y, .lo = c.lo, .hi = c.hi, .n = c.n };
         }
+        for (int i = first; i < n; i++) {
+            char others[32] = "";
+            if (more[i])
+                snprintf(others, sizeof others, " and %d more", more[i]);
+            snprintf(name[i], sizeof name[i], "%s%s%s", arm[i], others, k ? ": compositions" : "");
+            s[i].name = name[i];
+        }
+    }
     sl_plot p = { .name = "sparsity_evolution", .title = "Active latents and compositions while training", .x_label = "training step", .y_label = "active per row",
                   .caption = "Line: mean of the seeds; band: their range. Compositions begin with stage B.", .kind = SL_PLOT_LINES, .log_y = true, .series = s, .n_series = n };
     return n > 0 ? sl_draw_write(d, &p, err) : SL_OK;
@@ -222,7 +246,7 @@ static sl_status draw_ablation(sl_drawing *d, const char *const *arm, int n_arms
 {
     enum { SEEDS = 32 };
     double *each_x = sl_draw_numbers(d, n_arms * SEEDS), *each = sl_draw_numbers(d, n_arms * SEEDS), *x = sl_draw_numbers(d, n_arms), *y = sl_draw_numbers(d, n_arms);
-    double *lo = sl_draw_numbers(d, n_arms), *hi = sl_draw_numbers(d, n_arms), v[SEEDS], zero_x[2] = { -.4, n_arms - 1.6 }, zero_y[2] = { 0, 0 };
+    double *lo = sl_draw_numbers(d, n_arms), *hi = sl_draw_numbers(d, n_arms), v[SEEDS];
     int64_t n = 0, n_each = 0;
     char name[NAME], label[128], title[128];
     if (!each_x || !each || !x || !y || !lo || !hi)
@@ -243,13 +267,12 @@ static sl_status draw_ablation(sl_drawing *d, const char *const *arm, int n_arms
     }
     if (n == 0)
         return SL_OK;
-    sl_series s[] = { { .name = "each seed", .x = each_x, .y = each, .n = n_each }, { .name = "mean and 95% interval", .x = x, .y = y, .lo = lo, .hi = hi, .n = n },
-                      { .name = "no difference", .x = zero_x, .y = zero_y, .n = 2 } };
+    sl_series s[] = { { .name = "each seed", .x = each_x, .y = each, .n = n_each }, { .name = "mean and 95% interval", .x = x, .y = y, .lo = lo, .hi = hi, .n = n } };
     snprintf(name, sizeof name, "ablation_%s", key);
     snprintf(title, sizeof title, "Ablations: %s", what);
     snprintf(label, sizeof label, "%s minus that of %s", what, arm[0]);
     sl_plot p = { .name = name, .title = title, .x_label = "", .y_label = label, .caption = "Differences paired by seed; t interval over seeds.", .kind = SL_PLOT_POINTS,
-                  .series = s, .n_series = 3, .categories = arm + 1, .n_categories = n_arms - 1 };
+                  .series = s, .n_series = 2, .categories = arm + 1, .n_categories = n_arms - 1 };
     return sl_draw_write(d, &p, err);
 }
 
@@ -304,7 +327,7 @@ static sl_status draw_cooccurrence(sl_drawing *d, sl_err *err)
     }
     if (p[1].n == 0)
         return SL_OK;
-    names[d->n_arms] = "PolySAE, published";
+    names[d->n_arms] = "PolySAE paper";
     p[0].x[p[0].n] = d->n_arms - .08;
     p[0].y[p[0].n++] = PUBLISHED_INTERACTION;
     p[1].x[p[1].n] = d->n_arms + .08;

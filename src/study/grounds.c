@@ -71,6 +71,8 @@ static sl_status make_task(sl_run *r, sl_ground *g, sl_err *err)
     json_t *f = sl_plan_set_json(g->set);
     json_t *task = json_incref(json_object_get(f, "task"));
     json_decref(f);
+    if (g->set->task.steps == 0) /* as many as the world says, which is part of what decides the weights */
+        json_object_set_new(task, "steps", json_integer((json_int_t)sl_world_task(g->world)->steps));
     SL_TRY(sl_run_stage(r, "task_train", REV_TASK, task, (const char *const[4]){ sl_world_id(g->world) }, run_task, &j, &g->task, err));
     snprintf(model, sizeof model, "%s/model", g->task.dir);
     snprintf(both, sizeof both, "%s%s", g->key, g->task.key);
