@@ -34,6 +34,12 @@ const char *sl_variant_watched(const char *variant, int i);
 sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, uint64_t seed, sl_sae **out, sl_err *err) SL_USE_RESULT;
 void sl_sae_free(sl_sae *s); /* NULL is legal */
 
+/* How many numbers an SAE trains (weights that stay as they are made do not count), and the d_sae of a topk SAE that trains as many, for
+ * comparisons at equal size: d_sae (2 d_in + 1) + d_in = n (science.md C4), rounded to the nearest, at least 1. Errors as sl_sae_new's; SL_MEM: an
+ * SAE of that size does not fit. */
+sl_status sl_sae_count_weights(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, int64_t *n, sl_err *err) SL_USE_RESULT;
+int64_t sl_sae_topk_width(int64_t n, int64_t d_in);
+
 typedef struct sl_sae_info {
     char variant[48], hook[96], hook_out[96], model[128], dataset[64]; /* hook_out: where a transcoder's targets come from; "" when it is not known */
     int64_t d_in, d_out, d_sae;

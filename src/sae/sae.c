@@ -164,6 +164,25 @@ sl_status sl_sae_new(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_s
     return sl_sae_make(ctx, variant, d_in, d_sae, vopts, seed, SL_F32, true, out, err);
 }
 
+sl_status sl_sae_count_weights(sl_ctx *ctx, const char *variant, int64_t d_in, int64_t d_sae, const void *vopts, int64_t *n, sl_err *err)
+{
+    sl_sae *s;
+    *n = 0;
+    SL_TRY(sl_sae_make(ctx, variant, d_in, d_sae, vopts, 0, SL_F32, false, &s, err));
+    for (int i = 0; i < sl_params_count(s->params); i++) {
+        const sl_param *p = sl_params_at(s->params, i);
+        *n += p->flags & SL_PARAM_FROZEN ? 0 : sl_numel(&p->value);
+    }
+    sl_sae_free(s);
+    return SL_OK;
+}
+
+int64_t sl_sae_topk_width(int64_t n, int64_t d_in)
+{
+    int64_t a_latent = 2 * d_in + 1, width = (n - d_in + a_latent / 2) / a_latent;
+    return width > 1 ? width : 1;
+}
+
 void sl_sae_free(sl_sae *s)
 {
     if (!s)

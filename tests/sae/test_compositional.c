@@ -283,6 +283,35 @@ static void without_rho_a_topk_sae(void **state)
     }
 }
 
+/* ---- equal size ---- */
+
+/* The example of science.md C4: 525,570 numbers, as many as a TopK SAE of 512 latents has, nearly. */
+static void equal_size(void **state)
+{
+    (void)state;
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_err err;
+    sl_compositional_options o;
+    int64_t n, none;
+    sl_opts_default(sl_variant_find("compositional")->opts, &o);
+    sl_assert_ok(sl_sae_count_weights(ctx, "compositional", 512, 256, &o, &n, &err));
+    assert_int_equal(n, 525570);
+    assert_int_equal(sl_sae_topk_width(n, 512), 512);
+    sl_assert_ok(sl_sae_count_weights(ctx, "topk", 512, 512, NULL, &n, &err));
+    assert_int_equal(n, 512 * 1025 + 512);
+    for (int64_t off = -512; off <= 512; off += 512)
+        assert_int_equal(sl_sae_topk_width(n + off, 512), 512);
+    assert_int_equal(sl_sae_topk_width(n + 513, 512), 513);
+    assert_int_equal(sl_sae_topk_width(3, 512), 1);
+    o.attention = SL_COMP_FROZEN_QK; /* 2 d_c^2 numbers that are not trained */
+    sl_assert_ok(sl_sae_count_weights(ctx, "compositional", 512, 256, &o, &n, &err));
+    assert_int_equal(n, 525570 - 2 * 128 * 128);
+    sl_assert_fails(sl_sae_count_weights(ctx, "none", 512, 256, NULL, &none, &err), SL_ARG, "no variant 'none'");
+    o.k_c = 1000;
+    sl_assert_fails(sl_sae_count_weights(ctx, "compositional", 512, 256, &o, &none, &err), SL_ARG, "k_c");
+    sl_ctx_free(ctx);
+}
+
 /* ---- the reader ---- */
 
 static bool has_pairs(const arm *a) { return a->o.comp_in == SL_COMP_IN_Z && a->o.attention != SL_COMP_DEEP_SETS; }
@@ -428,7 +457,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(formulas), cmocka_unit_test(gradients), cmocka_unit_test(gradients_with_idle_compositions), cmocka_unit_test(one_latent_composes_nothing),
-        cmocka_unit_test(tokens_have_no_order), cmocka_unit_test(without_rho_a_topk_sae), cmocka_unit_test(reader), cmocka_unit_test(reader_errors),
+        cmocka_unit_test(tokens_have_no_order), cmocka_unit_test(without_rho_a_topk_sae), cmocka_unit_test(equal_size), cmocka_unit_test(reader), cmocka_unit_test(reader_errors),
     };
     return cmocka_run_group_tests_name("sae_compositional", tests, NULL, NULL);
 }
