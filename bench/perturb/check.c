@@ -52,7 +52,7 @@ static sl_status one_batch(check *c, const float *x, int64_t step, const sl_pert
 {
     sl_tape *t = c->t;
     sl_tensor rows = sl_tensor_of(SL_F32, (void *)(uintptr_t)x, 2, c->B, c->s->d_in);
-    sl_sae_batch b = { .step = step, .steps = 100, .n = c->B, .d_bar = 1 };
+    sl_sae_batch b = { .step = step, .steps = 100, .n = c->B, .d_bar = 1, .keep = sl_perturb_few(pc) };
     sl_csr want;
     sl_tape_reset(t);
     sl_var in = sl_const(t, &rows);
@@ -80,6 +80,8 @@ static sl_status one_arm(check *c, int which, int64_t n_rows, int64_t *wrong, sl
     sl_status st = sl_sae_new(c->ctx, "topk", s.d, s.F, &(sl_topk_options){ .k = s.k }, 1, &c->s, err);
     if (st == SL_OK)
         st = sl_perturb_new(c->s, &pc, s.B, &c->p, err);
+    if (st == SL_OK && sl_perturb_selects(&pc) && !sl_perturb_use_pool(c->p))
+        st = sl_fail(err, SL_MEM, "bench", NULL, "no memory");
     if (st == SL_OK)
         st = sl_tape_new(c->ctx, SL_F32, &c->t, err);
     for (int64_t i = 0; i * s.B < n_rows && st == SL_OK; i++) {

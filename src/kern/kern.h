@@ -33,6 +33,27 @@ typedef struct sl_csc {
     int32_t *entry, *row;  /* [capacity of the code] index into the arrays of the sl_csr; its row */
 } sl_csc;
 
+/* What an encoder learnt of all pre-activations of rows x [B, d]: that of row r and feature f is at most unit[r] * top[r F + f]; byte 255:
+ * nothing is known. For whoever encodes rows beside these. */
+typedef struct sl_bounds {
+    uint8_t *top;              /* [B, F] */
+    float *unit;               /* [B] */
+    double w_norm, b_max;      /* largest |w_f| and |b_f| */
+} sl_bounds;
+
+/* Rows x2 [B, d] beside rows x whose code is known: x2_r is about x_r + sum_i coef_ri dirs[at_ri]. What that leaves out is measured, so it
+ * decides the speed alone. */
+typedef struct sl_moved {
+    const sl_tensor *x;
+    const sl_csr *z;           /* code of x */
+    const sl_bounds *bounds;   /* that its encoder kept */
+    const sl_tensor *dirs;     /* [n, d], or NULL: x2 is anywhere, bounds are not used */
+    const sl_tensor *lead;     /* [F, n] W dirs^T */
+    const sl_tensor *coef;     /* [B, q] */
+    const sl_tensor *at;       /* I32 [B, q], < 0: no more; or NULL: q = n, every direction in turn */
+    const sl_tensor *latent;   /* I32 [n] or NULL: features that dirs are likely to make active */
+} sl_moved;
+
 /* A part of a dictionary's gradient that is never made whole: row f is the sum over f's places of coef[entry] * rows[row]. */
 typedef struct sl_term { const sl_csc *at; sl_tensor coef, rows; } sl_term;
 
@@ -164,6 +185,10 @@ struct sl_kern {
      * skip [F] U8 or NULL: features with skip != 0 are not candidates (AuxK chooses among the dead).
      * z->capacity >= B * min(n_active, F). A pre-activation is sl_dot of kern/dot.h plus b, bit for bit in every layer. */
     void (*encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip, int64_t n_active, sl_csr *z);
+    /* encode_topk without skip, which also fills `keep`, the caller's memory. */
+    void (*encode_topk_keep)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, int64_t n_active, sl_bounds *keep, sl_csr *z);
+    /* encode_topk of x2, bit for bit; sooner, since candidates come from what is known of x: no product of the batch with W. */
+    void (*encode_moved)(const sl_kern *k, const sl_moved *m, const sl_tensor *x2, const sl_tensor *W, const sl_tensor *b, int64_t n_active, sl_csr *z);
     /* Values of a frozen selection: z.val = x . W[idx] + b[idx], the index structure kept (gradient checks). */
     void (*encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);
     /* Rows row0 .. of z, after those before: the min(most, number positive) largest of each row of `dense` [.., F], as encode_topk selects.

@@ -103,6 +103,21 @@ static void encode_topk(const sl_kern *k, const sl_tensor *x, const sl_tensor *W
     compact(z, 0, B, limit);
 }
 
+/* Knows nothing, so that whoever encodes beside these rows starts anew. */
+static void encode_topk_keep(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, int64_t n_active, sl_bounds *keep, sl_csr *z)
+{
+    memset(keep->top, 255, (size_t)(sl_rows(x) * sl_rows(W)));
+    memset(keep->unit, 0, (size_t)sl_rows(x) * sizeof *keep->unit);
+    keep->w_norm = keep->b_max = INFINITY;
+    encode_topk(k, x, W, b, NULL, n_active, z);
+}
+
+static void encode_moved(const sl_kern *k, const sl_moved *m, const sl_tensor *x2, const sl_tensor *W, const sl_tensor *b, int64_t n_active, sl_csr *z)
+{
+    (void)m;
+    encode_topk(k, x2, W, b, NULL, n_active, z);
+}
+
 static void csr_topk(const sl_kern *k, const sl_tensor *dense, int64_t most, int64_t row0, sl_csr *z)
 {
     const REAL *v = real(dense);

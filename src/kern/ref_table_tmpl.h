@@ -13,7 +13,7 @@ static void fill_table(sl_kern *k)
     k->embed = embed, k->embed_back = embed_back, k->rotary = rotary;
     k->attention = attention, k->attention_back = attention_back, k->softmax_xent = softmax_xent, k->count_targets = count_targets;
     k->gemv = gemv, k->attend = attend;
-    k->encode_topk = encode_topk, k->encode_at = encode_at;
+    k->encode_topk = encode_topk, k->encode_topk_keep = encode_topk_keep, k->encode_moved = encode_moved, k->encode_at = encode_at;
     k->csr_topk = csr_topk, k->csc_of_mask = csc_of_mask;
     k->csr_from_dense = csr_from_dense, k->csr_to_dense = csr_to_dense;
     k->csr_keep_largest = csr_keep_largest, k->csr_slice = csr_slice, k->csr_add = csr_add, k->csr_pick = csr_pick;

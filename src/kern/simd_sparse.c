@@ -111,17 +111,60 @@ void SL_V(sl_simd_sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tenso
         }
 }
 
-/* g [d] += the sum over the places of feature f. Coefficients are brought together first, so many at a time. */
+/* out [d] += `count` rows from the i-th on: one chain an element, so the bits do not depend on how rows are taken together. */
+static inline __attribute__((always_inline)) void add_some(const listed *l, int64_t i, int count, int64_t d, float *out)
+{
+    const float *const *row = l->row + i, *const *soon = l->row + sl_min64(i + count, l->n - 1);
+    int64_t j = 0, ahead = sl_min64(count, l->n - (i + count));
+    vf c[8];
+    for (int r = 0; r < count; r++)
+        c[r] = vf_set(l->c[i + r]);
+    for (; j + VW <= d; j += VW) {
+        vf s = vf_load(out + j);
+        for (int r = 0; r < count; r++)
+            s = vf_fma(c[r], vf_load(row[r] + j), s);
+        vf_store(out + j, s);
+        for (int64_t r = 0; j % 16 == 0 && r < ahead; r++) /* a cache line of each */
+            __builtin_prefetch(soon[r] + j);
+    }
+    for (int r = 0; j < d && r < count; r++)
+        vf_put(out + j, vf_fma(c[r], vf_get(row[r] + j, d - j), vf_get(out + j, d - j)), d - j);
+}
+
+void SL_V(sl_simd_add_listed)(listed *l, int64_t d, float *out)
+{
+    int64_t i = 0;
+    for (; i + 8 <= l->n; i += 8)
+        add_some(l, i, 8, d, out);
+    if (i + 4 <= l->n) {
+        add_some(l, i, 4, d, out);
+        i += 4;
+    }
+    if (i + 2 <= l->n) {
+        add_some(l, i, 2, d, out);
+        i += 2;
+    }
+    if (i < l->n)
+        add_some(l, i, 1, d, out);
+    l->n = 0;
+}
+
+void SL_V(sl_simd_list_places)(listed *l, const sl_csc *z, int64_t f, const float *coef, const float *rows, int64_t d, float *out)
+{
+    for (int64_t p = z->ptr[f]; p < z->ptr[f + 1]; p++) {
+        if (l->n == (int64_t)(sizeof l->c / sizeof *l->c))
+            SL_V(sl_simd_add_listed)(l, d, out);
+        l->row[l->n] = rows + z->row[p] * d;
+        l->c[l->n++] = coef[z->entry[p]];
+    }
+}
+
 void SL_V(sl_simd_add_places)(const sl_csc *z, int64_t f, const float *coef, const float *rows, int64_t d, float *g)
 {
-    float c[256];
-    for (int64_t p = z->ptr[f], end = z->ptr[f + 1]; p < end; p += 256) {
-        int64_t n = sl_min64(256, end - p);
-        for (int64_t i = 0; i < n; i++)
-            c[i] = coef[z->entry[p + i]];
-        gather some = { rows, c, z->row + p, d, n };
-        add_rows(&some, 0, n, g);
-    }
+    listed l;
+    l.n = 0;
+    SL_V(sl_simd_list_places)(&l, z, f, coef, rows, d, g);
+    SL_V(sl_simd_add_listed)(&l, d, g);
 }
 
 void SL_V(sl_simd_dict_grad)(const sl_kern *k, const sl_csc *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db)

@@ -34,17 +34,25 @@ static inline void fetch_row(const float *row, int64_t n)
 
 void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip,
                                int64_t n_active, sl_csr *z);
+void SL_V(sl_simd_encode_topk_keep)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, int64_t n_active, sl_bounds *keep, sl_csr *z);
+void SL_V(sl_simd_encode_moved)(const sl_kern *k, const sl_moved *m, const sl_tensor *x2, const sl_tensor *W, const sl_tensor *b, int64_t n_active, sl_csr *z);
 void SL_V(sl_simd_csr_topk)(const sl_kern *k, const sl_tensor *dense, int64_t most, int64_t row0, sl_csr *z);
 void SL_V(sl_simd_encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z);
 void SL_V(sl_simd_csr_from_dense)(const sl_kern *k, const sl_tensor *dense, sl_csr *z);
 void SL_V(sl_simd_sparse_decode)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *bias, sl_tensor *y);
 void SL_V(sl_simd_sparse_dval)(const sl_kern *k, const sl_csr *z, const sl_tensor *W, const sl_tensor *dy, double beta, sl_tensor *dval);
+/* Rows to be added up, with their coefficients; list_places adds those of a feature, and out [d] takes what the list has no room for. */
+typedef struct listed { const float *row[256]; float c[256]; int64_t n; } listed;
+void SL_V(sl_simd_list_places)(listed *l, const sl_csc *z, int64_t f, const float *coef, const float *rows, int64_t d, float *out);
+void SL_V(sl_simd_add_listed)(listed *l, int64_t d, float *out); /* out += all, in order; empties the list */
 void SL_V(sl_simd_add_places)(const sl_csc *z, int64_t f, const float *coef, const float *rows, int64_t d, float *g);
 void SL_V(sl_simd_dict_grad)(const sl_kern *k, const sl_csc *z, const sl_tensor *coef, const sl_tensor *rows, sl_tensor *dW, sl_tensor *db);
 
 void SL_V(sl_simd_mix_rows)(const sl_kern *k, double s, const sl_tensor *c, const sl_tensor *W, sl_tensor *y);
 double SL_V(sl_simd_sweep_sq)(const sl_kern *k, const sl_sweep *s);
 void SL_V(sl_simd_sweep_adam)(const sl_kern *k, const sl_sweep *s, const sl_adam *a);
+
+void SL_V(sl_simd_noise_rows)(const sl_kern *k, uint64_t seed, uint64_t step, int64_t first, int view, bool uniform, sl_tensor *y);
 
 double SL_V(sl_simd_sum)(const sl_kern *k, const sl_tensor *x);
 double SL_V(sl_simd_sum_sq)(const sl_kern *k, const sl_tensor *x);

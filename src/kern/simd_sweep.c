@@ -13,6 +13,8 @@
 static bool make_row(const sl_sweep *s, int64_t f, int64_t d, float *g)
 {
     bool any = s->grad;
+    listed l;
+    l.n = 0;
     if (s->grad)
         memcpy(g, (const float *)s->grad->data + f * d, (size_t)d * sizeof *g);
     else
@@ -20,8 +22,9 @@ static bool make_row(const sl_sweep *s, int64_t f, int64_t d, float *g)
     for (int i = 0; i < s->n_terms; i++) {
         const sl_term *t = &s->term[i];
         any = any || t->at->ptr[f] < t->at->ptr[f + 1];
-        SL_V(sl_simd_add_places)(t->at, f, t->coef.data, t->rows.data, d, g);
+        SL_V(sl_simd_list_places)(&l, t->at, f, t->coef.data, t->rows.data, d, g);
     }
+    SL_V(sl_simd_add_listed)(&l, d, g);
     if (any && s->project)
         vd_project((const float *)s->W->data + f * d, g, d);
     return any;

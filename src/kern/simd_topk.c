@@ -19,13 +19,13 @@ static int64_t list_candidates(const uint8_t *skip, int64_t F, int32_t *feature)
     return n;
 }
 
-static bool get_memory(topk *j, const sl_kern *k)
+bool SL_V(sl_topk_memory)(topk *j, const sl_kern *k, int64_t packed)
 {
     size_t m = (size_t)j->m, cap = (size_t)j->cap;
     int64_t exactly = (TOPK_EXACT_ROWS + 1) * j->n;
     j->n_share = sl_round_up(MR * j->d + (j->cap > exactly ? j->cap : exactly), 16);
     j->share = sl_kern_scratch(k, SL_SIMD_A, (size_t)(k->n_threads * j->n_share) * sizeof(float));
-    j->packed = sl_kern_scratch(k, SL_SIMD_B, (size_t)(j->nc * j->d) * sizeof(float));
+    j->packed = sl_kern_scratch(k, SL_SIMD_B, (size_t)packed * sizeof(float));
     j->at = sl_kern_scratch(k, SL_SCRATCH_ENTRY, m * cap * sizeof *j->at);
     j->val = sl_kern_scratch(k, SL_SCRATCH_ENTRY_ROW, m * cap * sizeof *j->val);
     j->norm = sl_kern_scratch(k, SL_SIMD_ROWS, m * (2 * sizeof(float) + 2 * sizeof(int32_t)));
@@ -37,14 +37,46 @@ static bool get_memory(topk *j, const sl_kern *k)
     return true;
 }
 
+/* Bounds are kept in steps of 1/25 of what a value's deviation would be were x and the first features random: a few more candidates each. */
+static void choose_units(topk *j)
+{
+    enum { SOME = 64, STEPS = 25 };
+    double sq = 0;
+    int64_t some = sl_min64(SOME, j->n);
+    for (int64_t i = 0; i < some; i++) {
+        double norm = SL_V(sl_topk_norm)(j->w + i * j->d, j->d);
+        sq += norm * norm / (double)some;
+    }
+    for (int64_t r = 0; r < j->m; r++) {
+        double unit = (double)j->norm[r] * sqrt(sq / (double)j->d) / STEPS;
+        j->keep->unit[j->r0 + r] = isfinite(unit) ? (float)fmin(fmax(unit, 1e-20), 1e20) : 1;
+    }
+}
+
+/* The k-th largest value of the row at the features of a code near by, if it has so many: no more than the k-th largest of all. sort: [cap] */
+static float first_limit(const topk *j, int64_t r, float *sort)
+{
+    int64_t from = j->near->row_ptr[j->r0 + r], n = j->near->row_ptr[j->r0 + r + 1] - from;
+    if (n < j->k || n > j->cap)
+        return 0;
+    for (int64_t e = 0; e < n; e++) {
+        sort[e] = SL_V(sl_topk_exact)(j, r, j->near->idx[from + e]);
+        if (isnan(sort[e]))
+            return 0;
+    }
+    return fmaxf(0, SL_V(sl_topk_kth)(sort, n, j->k));
+}
+
 static void begin_rows(topk *j, int team)
 {
     #pragma omp parallel for num_threads(team) schedule(static)
     for (int64_t r = 0; r < j->m; r++) {
         j->norm[r] = SL_V(sl_topk_norm)(j->x + (j->r0 + r) * j->d, j->d);
-        j->limit[r] = 0;
+        j->limit[r] = j->near ? first_limit(j, r, topk_sort(j, omp_get_thread_num())) : 0;
         j->count[r] = 0;
     }
+    if (j->keep)
+        choose_units(j);
     j->w_norm = j->b_max = 0;
     if (j->int8)
         SL_V(sl_topk_int8_rows)(j, team);
@@ -93,7 +125,7 @@ static bool failed(const topk *j)
 }
 
 /* Closes the gaps between rows from .. from + rows that were written k entries apart; row_ptr[r + 1] holds the count of row r. */
-static void compact(sl_csr *z, int64_t from, int64_t rows, int64_t k)
+void SL_V(sl_topk_compact)(sl_csr *z, int64_t from, int64_t rows, int64_t k)
 {
     float *val = z->val;
     int64_t start = z->row_ptr[from];
@@ -107,11 +139,19 @@ static void compact(sl_csr *z, int64_t from, int64_t rows, int64_t k)
     }
 }
 
-void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip,
-                               int64_t n_active, sl_csr *z)
+/* What was kept of rows in hand that go by exact values alone is void. */
+static void forget_exact_rows(topk *j)
+{
+    for (int64_t r = 0; j->keep && r < j->m; r++)
+        if (j->count[r] < 0)
+            memset(j->keep->top + (j->r0 + r) * j->n, 255, (size_t)j->n);
+}
+
+static void encode(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip, int64_t n_active,
+                   sl_bounds *keep, const sl_csr *near, sl_csr *z)
 {
     int64_t B = sl_rows(x), F = sl_rows(W);
-    topk j = { .x = x->data, .w = W->data, .bias = b->data, .d = sl_cols(W), .k = sl_min64(n_active, F), .z = z };
+    topk j = { .x = x->data, .w = W->data, .bias = b->data, .d = sl_cols(W), .k = sl_min64(n_active, F), .z = z, .keep = keep, .near = near };
     assert(sl_cols(x) == j.d && sl_numel(b) == F && z->n_rows == B && z->n_cols == F && z->capacity >= B * j.k);
     assert(!skip || (skip->dtype == SL_U8 && sl_numel(skip) == F));
     int team = sl_team(k, B * F * j.d / 8);
@@ -124,7 +164,7 @@ void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_te
     j.cap = sl_round_up(sl_min64(j.n, 8 * j.k + 256) + 2 * NR, NR);
     j.m = sl_min64(B, PROPOSALS / j.cap + 1);
     SL_V(sl_topk_f32_cut)(&j, j.m, team);
-    if ((!skip && !SL_V(sl_topk_int8_begin)(&j, k, j.m) && sl_kern_failed(k)) || !get_memory(&j, k))
+    if ((!skip && !SL_V(sl_topk_int8_begin)(&j, k, j.m) && sl_kern_failed(k)) || !SL_V(sl_topk_memory)(&j, k, j.nc * j.d))
         return;
     for (int64_t at_once = j.m; j.r0 < B; j.r0 += j.m) {
         j.m = sl_min64(at_once, B - j.r0);
@@ -134,9 +174,31 @@ void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_te
             sl_kern_impl_of(k)->failed = true;
             return;
         }
+        forget_exact_rows(&j);
         SL_V(sl_topk_decide)(&j, team);
+        if (keep) {
+            keep->w_norm = fmax(keep->w_norm, j.w_norm);
+            keep->b_max = fmax(keep->b_max, j.b_max);
+        }
     }
-    compact(z, 0, B, j.k);
+    SL_V(sl_topk_compact)(z, 0, B, j.k);
+}
+
+void SL_V(sl_simd_encode_topk)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, const sl_tensor *skip,
+                               int64_t n_active, sl_csr *z)
+{
+    encode(k, x, W, b, skip, n_active, NULL, NULL, z);
+}
+
+void SL_V(sl_simd_encode_topk_keep)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, int64_t n_active, sl_bounds *keep, sl_csr *z)
+{
+    keep->w_norm = keep->b_max = 0;
+    encode(k, x, W, b, NULL, n_active, keep, NULL, z);
+}
+
+void SL_V(sl_topk_encode_near)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, int64_t n_active, const sl_csr *near, sl_csr *z)
+{
+    encode(k, x, W, b, NULL, n_active, NULL, near, z);
 }
 
 void SL_V(sl_simd_encode_at)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, sl_csr *z)
@@ -191,5 +253,5 @@ void SL_V(sl_simd_csr_topk)(const sl_kern *k, const sl_tensor *dense, int64_t mo
     for (int64_t r = 0; r < rows; r++)
         z->row_ptr[row0 + r + 1] = keep_row(v + r * F, F, limit, sort + omp_get_thread_num() * share, idx + r * limit, val + r * limit);
     z->row_ptr[row0] = start;
-    compact(z, row0, rows, limit);
+    SL_V(sl_topk_compact)(z, row0, rows, limit);
 }

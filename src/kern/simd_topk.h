@@ -31,6 +31,8 @@ typedef struct topk {
     float *share;                /* per thread: [n_share] */
     int64_t n_share;
     sl_csr *z;
+    sl_bounds *keep;             /* or NULL; its rows are those of x */
+    const sl_csr *near;          /* or NULL: codes of rows near these, whose features tell what limits to start from */
 
     /* product in f32 */
     int64_t kc, fc;              /* longest chain of a sum; rows at a time */
@@ -53,6 +55,29 @@ typedef struct topk {
 static inline float *topk_pad(const topk *j, int thread) { return j->share + thread * j->n_share; }       /* [MR, d] */
 static inline float *topk_sort(const topk *j, int thread) { return topk_pad(j, thread) + MR * j->d; } /* [cap], [TOPK_EXACT_ROWS + 1, n] */
 
+/* Bytes of the bounds of VW candidates from p on, n of which exist: ceil(bound / unit), 255 from there on and for NaN. Adding .5 and rounding to
+ * nearest is never below the ceiling; 1e-5 is for the roundings on the way. */
+static inline void topk_put_bytes(const topk *j, int64_t r, int64_t p, vf bound, int64_t n)
+{
+    uint8_t *to = j->keep->top + (j->r0 + r) * j->n + p, bytes[VW];
+    vf steps = vf_fma(bound, vf_set((1 + 1e-5f) / j->keep->unit[j->r0 + r]), vf_set(.5f));
+    vi_put_bytes(n >= VW ? to : bytes, vf_to_vi(vf_min(steps, vf_set(255))));
+    for (int64_t i = 0; n < VW && i < n; i++)
+        to[i] = bytes[i];
+}
+
+/* The same of one exact value. */
+static inline void topk_put_byte(const topk *j, int64_t r, int32_t f, float v)
+{
+    float steps = v * ((1 + 1e-5f) / j->keep->unit[j->r0 + r]) + .5f;
+    j->keep->top[(j->r0 + r) * j->n + f] = !(steps < 255) ? 255 : steps < 0 ? 0 : (uint8_t)(steps + .5f);
+}
+
+bool SL_V(sl_topk_memory)(topk *j, const sl_kern *k, int64_t packed); /* of m rows, cap proposals each; packed: floats */
+/* encode_topk of rows near others, whose code it starts from. */
+void SL_V(sl_topk_encode_near)(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, const sl_tensor *b, int64_t n_active, const sl_csr *near, sl_csr *z);
+void SL_V(sl_topk_compact)(sl_csr *z, int64_t from, int64_t rows, int64_t k);
+
 /* |x|, not below the true one, from the squares' sum in f32; inf or NaN when that is not known. */
 float SL_V(sl_topk_norm)(const float *x, int64_t d);
 float SL_V(sl_topk_root)(float sum_sq, int64_t d);
@@ -68,6 +93,7 @@ void SL_V(sl_topk_int8_rows)(topk *j, int team);             /* the rows in hand
 void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread);
 
 /* simd_topk_decide.c */
+float SL_V(sl_topk_exact)(const topk *j, int64_t r, int32_t f); /* pre-activation of row r in hand and feature f */
 void SL_V(sl_topk_propose)(topk *j, int64_t r, int64_t p, uint32_t hits, const float *bounds); /* candidates p + bits of hits */
 int64_t SL_V(sl_topk_rescore)(topk *j, int64_t r);           /* at the end of a part of W: exact values made */
 void SL_V(sl_topk_decide)(topk *j, int team);

@@ -61,7 +61,7 @@ float SL_V(sl_topk_kth)(float *v, int64_t n, int64_t k)
 
 static int32_t candidate(int32_t at) { return at < 0 ? ~at : at; }
 
-static float exact(const topk *j, int64_t r, int32_t f) { return vf_exact_dot(j->x + (j->r0 + r) * j->d, j->w + f * j->d, j->d) + j->bias[f]; }
+float SL_V(sl_topk_exact)(const topk *j, int64_t r, int32_t f) { return vf_exact_dot(j->x + (j->r0 + r) * j->d, j->w + f * j->d, j->d) + j->bias[f]; }
 
 /* Makes the proposals from `first` on whose bound is not below `from` exact; how many that were. */
 static int64_t make_exact(topk *j, int64_t r, int32_t first, float from)
@@ -75,7 +75,9 @@ static int64_t make_exact(topk *j, int64_t r, int32_t first, float from)
         for (next = next > i ? next : i + 1; next < n && (at[next] < 0 || val[next] < from); next++) {}
         if (next < n)
             fetch_row(j->w + j->feature[at[next]] * j->d, j->d);
-        val[i] = exact(j, r, j->feature[at[i]]);
+        val[i] = SL_V(sl_topk_exact)(j, r, j->feature[at[i]]);
+        if (j->keep)
+            topk_put_byte(j, r, at[i], val[i]);
         at[i] = ~at[i];
         made++;
     }
@@ -212,7 +214,7 @@ static void decide_exactly(const topk *j, const int32_t *rows, int64_t m, float 
 {
     for (int64_t p = 0; p < j->n; p++)
         for (int64_t i = 0; i < m; i++)
-            v[i * j->n + p] = exact(j, rows[i], j->feature[p]);
+            v[i * j->n + p] = SL_V(sl_topk_exact)(j, rows[i], j->feature[p]);
     for (int64_t i = 0; i < m; i++)
         choose(j, rows[i], v + i * j->n, NULL, j->n, sort);
 }

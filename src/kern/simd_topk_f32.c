@@ -105,6 +105,10 @@ static void filter(topk *j, int64_t i, int64_t m, int64_t p, const float *slack,
     vf b0 = vf_load(bias), b1 = vf_load(bias + VW);
     for (int64_t r = i; r < i + m; r++, sums += NR) {
         vf s = vf_set(slack[r - i]), v0 = (vf_load(sums) + b0) + s, v1 = (vf_load(sums + VW) + b1) + s, limit = vf_set(j->limit[r]);
+        if (j->keep) {
+            topk_put_bytes(j, r, p, v0, j->n - p);
+            topk_put_bytes(j, r, p + VW, v1, j->n - p - VW);
+        }
         uint32_t hits = (vf_not_below(v0, limit) | vf_not_below(v1, limit) << VW) & valid;
         if (!hits)
             continue;

@@ -33,15 +33,6 @@ static inline void put8(int8_t *p, vi q)
 #endif
 }
 
-static inline vf vf_of(vi a)
-{
-#ifdef __AVX512F__
-    return _mm512_cvtepi32_ps(a);
-#else
-    return _mm256_cvtepi32_ps(a);
-#endif
-}
-
 typedef struct quantised { float scale, len, err; } quantised; /* s, |s q|, |v - s q|: the norms rounded up */
 
 /* v [d] -> q [padded] + zero, |q| <= most. */
@@ -71,7 +62,7 @@ static quantised quantise(const float *v, int64_t d, int64_t padded, int most, i
 /* ---- W ---- */
 
 /* The candidates of one panel; false: one is out of range, or the product failed. wide: [cols, d8] */
-static bool pack_panel(topk *j, int64_t panel, int8_t *wide)
+static bool pack_panel(topk *j, int64_t panel, int8_t *wide, double *w_norm, double *b_max)
 {
     const sl_int8 *g = j->int8;
     double gamma = 1.01 * (FLT_EPSILON / 2) * (double)(j->d / SL_DOT_LANES + 64);
@@ -90,6 +81,8 @@ static bool pack_panel(topk *j, int64_t panel, int8_t *wide)
         j->w_len[f] = q.len;
         j->w_err[f] = (float)(((double)q.err + gamma * (double)norm) * (1 + 1e-6));
         j->top[f] = (float)((double)b + 16 * (FLT_EPSILON / 2) * fabs((double)b) + 1e-30);
+        *w_norm = fmax(*w_norm, (double)norm);
+        *b_max = fmax(*b_max, fabs((double)b));
         good = good && (q.scale == 0 || norm > LOWEST) && norm < HIGHEST && fabs((double)b) < HIGHEST;
     }
     return good && g->pack(g, wide, j->d8, (char *)j->w8 + (size_t)panel * j->panel_bytes);
@@ -98,9 +91,14 @@ static bool pack_panel(topk *j, int64_t panel, int8_t *wide)
 static bool pack(topk *j, int team)
 {
     bool bad = false;
-    #pragma omp parallel for num_threads(team) schedule(static) reduction(|| : bad)
+    double w_norm = 0, b_max = 0;
+    #pragma omp parallel for num_threads(team) schedule(static) reduction(|| : bad) reduction(max : w_norm, b_max)
     for (int64_t p = 0; p < j->panels; p++)
-        bad = !pack_panel(j, p, j->share8 + omp_get_thread_num() * j->n_share8) || bad;
+        bad = !pack_panel(j, p, j->share8 + omp_get_thread_num() * j->n_share8, &w_norm, &b_max) || bad;
+    if (j->keep && !bad) {
+        j->keep->w_norm = w_norm;
+        j->keep->b_max = b_max;
+    }
     return !bad;
 }
 
@@ -178,8 +176,10 @@ static void filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c)
     for (int64_t r = i; r < i + m; r++, c += j->int8->cols) {
         vi sums;
         memcpy(&sums, c, sizeof sums);
-        vf bound = vf_fma(vf_set(j->x_scale[r]) * scale, vf_of(sums), top);
+        vf bound = vf_fma(vf_set(j->x_scale[r]) * scale, vf_of_vi(sums), top);
         bound = vf_fma(vf_set(j->norm[r]), err, vf_fma(vf_set(j->x_err[r]), len, bound));
+        if (j->keep)
+            topk_put_bytes(j, r, p, bound, j->n - p);
         uint32_t hits = vf_not_below(bound, vf_set(j->limit[r]));
         if (!hits)
             continue;

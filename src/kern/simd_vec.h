@@ -33,6 +33,12 @@ static inline uint32_t vf_not_below(vf a, vf b) { return _mm512_cmp_ps_mask(a, b
 static inline vi vf_to_vi(vf a) { return _mm512_cvtps_epi32(a); } /* to nearest */
 static inline vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 static inline vf vf_pow2(vi n) { return (vf)_mm512_slli_epi32(_mm512_add_epi32(n, vi_set(127)), 23); } /* -126 <= n <= 127 */
+static inline vf vf_of_vi(vi a) { return _mm512_cvtepi32_ps(a); }
+static inline vf vf_of_bytes(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p))); }
+static inline void vi_put_bytes(uint8_t *p, vi q) /* clamped to 0 .. 255 */
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtusepi32_epi8(_mm512_max_epi32(q, _mm512_setzero_si512())));
+}
 static inline vf vf_sign(vf mag, vf of) /* |mag| with the sign of `of` */
 {
     return (vf)_mm512_or_epi32((vi)vf_abs(mag), _mm512_andnot_epi32(vi_set(0x7fffffff), (vi)of));
@@ -59,6 +65,13 @@ static inline uint32_t vf_not_below(vf a, vf b) { return (uint32_t)_mm256_movema
 static inline vi vf_to_vi(vf a) { return _mm256_cvtps_epi32(a); } /* to nearest */
 static inline vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 static inline vf vf_pow2(vi n) { return (vf)_mm256_slli_epi32(_mm256_add_epi32(n, vi_set(127)), 23); } /* -126 <= n <= 127 */
+static inline vf vf_of_vi(vi a) { return _mm256_cvtepi32_ps(a); }
+static inline vf vf_of_bytes(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))); }
+static inline void vi_put_bytes(uint8_t *p, vi q) /* clamped to 0 .. 255 */
+{
+    __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(h, h));
+}
 static inline vf vf_sign(vf mag, vf of) /* |mag| with the sign of `of` */
 {
     return _mm256_or_ps(vf_abs(mag), _mm256_andnot_ps((vf)vi_set(0x7fffffff), of));

@@ -15,6 +15,8 @@ bool sl_perturb_has_delta(const sl_perturb_config *c)
     return c->type != SL_PERTURB_NONE && c->mode != SL_STABILITY_CONTRACTIVE && c->mode != SL_STABILITY_ENC_L2;
 }
 
+bool sl_perturb_few(const sl_perturb_config *c) { return sl_perturb_selects(c) || (c->type == SL_PERTURB_GAUSS && c->rank > 0); }
+
 static bool moves_latents(const sl_perturb_config *c)
 {
     return sl_perturb_selects(c) || c->type == SL_PERTURB_FEATDROP || c->type == SL_PERTURB_LATENT;
@@ -117,6 +119,12 @@ static bool make_view(sl_perturb *p, sl_perturb_view *v)
     v->valid = sl_alloc(p->ctx, (size_t)n);
     v->limit_room = sl_alloc(p->ctx, (size_t)n * sizeof *v->limit_room);
     bool ok = v->x.data && v->valid && v->limit_room;
+    if (sl_perturb_few(p->c)) {
+        int64_t each = p->c->type == SL_PERTURB_GAUSS ? p->c->rank : q;
+        v->coef = sl_alloc(p->ctx, (size_t)(n * each) * sizeof *v->coef);
+        v->at = sl_alloc(p->ctx, (size_t)(n * each) * sizeof *v->at);
+        ok = ok && v->coef && v->at;
+    }
     for (int i = 0; i < 2 && ok; i++) {
         *csr[i] = (sl_csr){ .n_cols = p->F, .capacity = n * q, .row_ptr = sl_alloc(p->ctx, (size_t)(n + 1) * sizeof(int64_t)),
                             .idx = sl_alloc(p->ctx, (size_t)(n * q) * sizeof(int32_t)), .val = sl_alloc(p->ctx, (size_t)(n * q) * sizeof(float)) };
@@ -137,10 +145,11 @@ static bool allocate(sl_perturb *p)
     p->near_score = sl_alloc(p->ctx, F * SL_NEAR * sizeof *p->near_score);
     p->score = sl_alloc(p->ctx, F * sizeof *p->score);
     p->touched = sl_alloc(p->ctx, F * sizeof *p->touched);
+    p->seat = sl_alloc(p->ctx, F * sizeof *p->seat);
     p->noise = sl_alloc(p->ctx, (size_t)(p->room * p->d) * sizeof(float));
     p->small = sl_alloc(p->ctx, (size_t)(p->room * small) * sizeof(float));
     p->basis = sl_alloc(p->ctx, (size_t)(small * p->d) * sizeof(float));
-    bool ok = p->act_sum && p->act_n && p->fss_num && p->fss_den && p->near && p->near_score && p->score && p->touched && p->noise && p->small && p->basis;
+    bool ok = p->act_sum && p->act_n && p->fss_num && p->fss_den && p->near && p->near_score && p->score && p->touched && p->seat && p->noise && p->small && p->basis;
     if (p->c->select == SL_SELECT_COFIRE) {
         p->pair = sl_alloc(p->ctx, F * SL_PAIRS * sizeof *p->pair);
         p->pair_n = sl_alloc(p->ctx, F * SL_PAIRS * sizeof *p->pair_n);
@@ -185,12 +194,12 @@ void sl_perturb_free(sl_perturb *p)
     if (!p)
         return;
     void *all[] = { p->act_sum, p->act_n, p->fss_num, p->fss_den, p->near, p->near_score, p->pair, p->pair_n, p->factor, p->turn, p->noise, p->small,
-                    p->basis, p->score, p->touched };
+                    p->basis, p->score, p->touched, p->seat, p->pool, p->pool_latent, p->pool_of };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sl_free(p->ctx, all[i]);
     for (int i = 0; i < SL_PERTURB_VIEWS; i++) {
         sl_perturb_view *v = &p->view[i];
-        void *its[] = { v->x.data, v->valid, v->limit_room, v->add.row_ptr, v->add.idx, v->add.val, v->drop.row_ptr, v->drop.idx, v->drop.val };
+        void *its[] = { v->x.data, v->valid, v->limit_room, v->coef, v->at, v->add.row_ptr, v->add.idx, v->add.val, v->drop.row_ptr, v->drop.idx, v->drop.val };
         for (size_t j = 0; j < sizeof its / sizeof *its; j++)
             sl_free(p->ctx, its[j]);
     }

@@ -13,6 +13,9 @@ typedef struct sl_perturb_view {
     sl_csr add, drop;           /* of the target: z* = z + add, without the latents of drop; n_rows 0: none. Values of drop are not read */
     int32_t *limit;             /* [n] latents that a TopK keeps of the row: |S| + |T| or |S| - |T|; NULL: as ever */
     int32_t *limit_room;        /* [n] its memory */
+    sl_move move;               /* delta along few directions, as the encoder takes it; dirs.data NULL: along any. clean is not set */
+    float *coef;                /* [n, q or rank] its memory, */
+    int32_t *at;                /* [n, q] and this */
     int64_t n_valid;
     double achieved;            /* mean |delta| / |x| over valid rows */
 } sl_perturb_view;
@@ -54,7 +57,10 @@ typedef struct sl_perturb {
     /* buffers */
     float *noise, *small, *basis; /* [room, d]; [room, rank or components]; [rank, d] */
     float *score;               /* [F] */
-    int32_t *touched;           /* [F] */
+    int32_t *touched, *seat;    /* [F] the candidates of a row; their places among these from 1, 0: not there, -1: active in the row */
+    float *pool;                /* [pool_room, d] decoder rows of the latents that inject and direct take in a step of training; NULL: any latent */
+    int32_t *pool_latent, *pool_of; /* [pool_room] which; [F] their places in the pool, -1: not in it */
+    int64_t pool_room, n_pool;
     sl_perturb_view view[SL_PERTURB_VIEWS];
     sl_tape *tape;              /* of attacks */
     double (*clock)(void);      /* OPTIONAL, benchmarks: then these are the seconds spent on making views, and on their codes and loss */
@@ -65,6 +71,10 @@ typedef struct sl_perturb_key { int64_t step, first; int view; } sl_perturb_key;
 
 sl_status sl_perturb_new(sl_sae *s, const sl_perturb_config *c, int64_t room, sl_perturb **out, sl_err *err) SL_USE_RESULT;
 void sl_perturb_free(sl_perturb *p);
+bool sl_perturb_few(const sl_perturb_config *c);       /* delta lies along few directions, in training */
+/* Training: inject and direct take latents from a pool of at most room / 16, drawn each step (science.md B5). False: no memory. */
+bool sl_perturb_use_pool(sl_perturb *p);
+void sl_perturb_draw_pool(sl_perturb *p, const float *x, const sl_csr *z, int64_t n, int64_t step);
 sl_status sl_perturb_check(const sl_sae *s, const sl_perturb_config *c, sl_err *err) SL_USE_RESULT;
 bool sl_perturb_has_delta(const sl_perturb_config *c); /* rows are perturbed at all */
 bool sl_perturb_selects(const sl_perturb_config *c);   /* inject and direct */

@@ -25,12 +25,16 @@ static sl_code target_of(sl_tape *t, sl_code z, const sl_perturb_view *v)
 }
 
 /* x + delta through the encoder, as the perturbed pass has it. */
-static sl_sae_pass perturbed(sl_tape *t, const sl_sae *s, const sl_perturb_view *v, const sl_sae_batch *batch, sl_var y)
+static sl_sae_pass perturbed(sl_tape *t, const sl_sae *s, const sl_perturb_view *v, const sl_sae_batch *batch, const sl_sae_pass *clean)
 {
     sl_sae_batch b = *batch;
+    sl_move move = v->move;
+    move.clean = clean->z.sparse;
     b.perturbed = true;
+    b.keep = false;
     b.k_limit = v->limit;
-    sl_sae_pass p = { .x = sl_const(t, &v->x), .y = y };
+    b.move = clean->z.sparse.v.id ? &move : NULL;
+    sl_sae_pass p = { .x = sl_const(t, &v->x), .y = clean->y };
     p.z = s->ops->encode(t, s, p.x, &b);
     return p;
 }
@@ -95,9 +99,9 @@ sl_perturb_terms sl_perturb_loss(sl_tape *t, const sl_sae *s, const sl_perturb_c
     sl_var rho = { 0 };
     bool pairs = c->mode == SL_STABILITY_TWO_VIEW;
     for (int i = 0; i < n_views; i += pairs ? 2 : 1) {
-        sl_sae_pass here = perturbed(t, s, &views[i], batch, clean->y), other = { 0 };
+        sl_sae_pass here = perturbed(t, s, &views[i], batch, clean), other = { 0 };
         if (pairs)
-            other = perturbed(t, s, &views[i + 1], batch, clean->y);
+            other = perturbed(t, s, &views[i + 1], batch, clean);
         sl_var l = view_loss(t, s, c, clean, &views[i], &here, pairs ? &other : NULL, &out);
         out.stability = plus(t, out.stability, sl_scale(t, l, (pairs ? 2. : 1.) / n_views));
         if (c->rho > 0)

@@ -124,6 +124,10 @@ static void inject_row(const make *m, int64_t r, float *delta)
     for (int i = 0; i < n; i++) {
         double by = direct ? sl_rng_normal(&g) : p->c->alpha * p->act_sum[who[i]] / p->act_n[who[i]] * (.5 + sl_rng_uniform(&g));
         add_direction(m, who[i], by, delta);
+        if (p->pool) {
+            m->v->at[r * p->c->q + i] = p->pool_of[who[i]];
+            m->v->coef[r * p->c->q + i] = (float)by;
+        }
         if (moves && by > 0)
             put(&m->v->add, r, who[i], by);
     }
@@ -179,6 +183,17 @@ static void each_row(make *m, row_fn fn)
     }
 }
 
+/* delta as coefficients of few directions: what was drawn, in the size that it has now. */
+static void scale_coefficients(const make *m, int64_t r, double by)
+{
+    const sl_perturb *p = m->p;
+    int64_t q = sl_cols(&m->v->move.coef);
+    for (int64_t i = 0; i < q; i++) {
+        double drawn = p->pool ? (double)m->v->coef[r * q + i] : (double)p->small[r * q + i];
+        m->v->coef[r * q + i] = (float)(by * drawn);
+    }
+}
+
 /* x + delta, each valid row's delta at its size; counts what was achieved. */
 static void finish(make *m, bool relative, double sign)
 {
@@ -194,6 +209,8 @@ static void finish(make *m, bool relative, double sign)
         double by = !v->valid[r] ? 0 : relative ? sign * m->eps * size / length : 1;
         for (int64_t j = 0; j < d; j++)
             out[r * d + j] = by != 0 ? (float)((double)x[j] + by * (double)delta[j]) : x[j];
+        if (v->move.dirs.data)
+            scale_coefficients(m, r, by);
         v->n_valid += v->valid[r];
         v->achieved += v->valid[r] ? fabs(by) * length / size : 0;
     }
@@ -227,6 +244,27 @@ static sl_status fill_delta(make *m, bool *relative, sl_err *err)
     }
 }
 
+/* Where delta lies along few directions: these, and room for the coefficients. */
+static void begin_move(make *m)
+{
+    sl_perturb *p = m->p;
+    sl_perturb_view *v = m->v;
+    v->move = (sl_move){ 0 };
+    if (p->pool) {
+        if (m->key.view == 0)
+            sl_perturb_draw_pool(p, m->x, m->z, m->n, m->key.step);
+        if (p->n_pool == 0)
+            return;
+        v->move = (sl_move){ .dirs = sl_tensor_of(SL_F32, p->pool, 2, p->n_pool, p->d), .coef = sl_tensor_of(SL_F32, v->coef, 2, m->n, p->c->q),
+                             .at = sl_tensor_of(SL_I32, v->at, 2, m->n, p->c->q), .latent = sl_tensor_of(SL_I32, p->pool_latent, 1, p->n_pool) };
+        for (int64_t i = 0; i < m->n * p->c->q; i++) {
+            v->at[i] = -1;
+            v->coef[i] = 0;
+        }
+    } else if (p->c->type == SL_PERTURB_GAUSS && p->c->rank > 0)
+        v->move = (sl_move){ .dirs = sl_tensor_of(SL_F32, p->basis, 2, p->c->rank, p->d), .coef = sl_tensor_of(SL_F32, v->coef, 2, m->n, p->c->rank) };
+}
+
 sl_status sl_perturb_make(sl_perturb *p, const float *x, const float *mean, const sl_csr *z, int64_t n, sl_perturb_key key, double eps, int at, sl_err *err)
 {
     sl_perturb_view *v = &p->view[at];
@@ -240,6 +278,7 @@ sl_status sl_perturb_make(sl_perturb *p, const float *x, const float *mean, cons
     v->drop.n_rows = p->c->type == SL_PERTURB_FEATDROP ? n : 0;
     for (int64_t r = 0; r < n; r++)
         v->valid[r] = sl_perturb_norm(x + r * p->d, mean, p->d) >= TINY;
+    begin_move(&m);
     SL_TRY(fill_delta(&m, &relative, err));
     finish(&m, relative, sign);
     p->v[PT_ROWS] += (double)n;

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SOME = 64, BLOCK = 64 };
+enum { SOME = 64, BLOCK = 64, ACTIVE = -1 };
 static const double ALIVE = .05; /* firings left in memory below which a latent counts as dead here */
 
 /* ---- neighbour lists ---- */
@@ -74,16 +74,12 @@ void sl_perturb_refresh(sl_perturb *p)
 
 /* ---- candidates of a row ---- */
 
-typedef struct choice { sl_perturb *p; const sl_csr *z; int64_t r; const float *x; sl_rng *g; int n; } choice;
+typedef struct choice { sl_perturb *p; const sl_csr *z; int64_t r; const float *x; sl_rng *g; int n; bool pooled; } choice;
 
 static bool eligible(const choice *c, int32_t j, const int32_t *out, int n_out)
 {
-    const sl_csr *z = c->z;
-    if (c->p->act_n[j] < ALIVE)
+    if (c->p->act_n[j] < ALIVE || c->p->seat[j] == ACTIVE || (c->pooled && c->p->pool_of[j] < 0))
         return false;
-    for (int64_t e = z->row_ptr[c->r]; e < z->row_ptr[c->r + 1]; e++)
-        if (z->idx[e] == j)
-            return false;
     for (int i = 0; i < n_out; i++)
         if (out[i] == j)
             return false;
@@ -93,35 +89,41 @@ static bool eligible(const choice *c, int32_t j, const int32_t *out, int n_out)
 /* A uniform one of the eligible: the first from a random place on; -1: none. */
 static int32_t any(const choice *c, const int32_t *out, int n_out)
 {
-    int64_t F = c->p->F, at = 0;
-    for (int tries = 0; tries < SOME; tries++) {
-        at = (int64_t)sl_rng_below(c->g, (uint64_t)F);
-        if (eligible(c, (int32_t)at, out, n_out))
-            return (int32_t)at;
+    const sl_perturb *p = c->p;
+    int64_t n = c->pooled ? p->n_pool : p->F, at = 0;
+    for (int tries = 0; tries < SOME && n > 0; tries++) {
+        at = (int64_t)sl_rng_below(c->g, (uint64_t)n);
+        int32_t j = c->pooled ? p->pool_latent[at] : (int32_t)at;
+        if (eligible(c, j, out, n_out))
+            return j;
     }
-    for (int64_t i = 0; i < F; i++)
-        if (eligible(c, (int32_t)((at + i) % F), out, n_out))
-            return (int32_t)((at + i) % F);
+    for (int64_t i = 0; i < n; i++) {
+        int32_t j = c->pooled ? p->pool_latent[(at + i) % n] : (int32_t)((at + i) % n);
+        if (eligible(c, j, out, n_out))
+            return j;
+    }
     return -1;
 }
 
 static void offer(choice *c, int32_t j, float s)
 {
     float *score = c->p->score;
-    for (int i = 0; i < c->n; i++)
-        if (c->p->touched[i] == j) {
-            score[i] = s > score[i] ? s : score[i];
-            return;
-        }
+    int32_t *seat = c->p->seat;
+    if (seat[j] > 0) {
+        score[seat[j] - 1] = s > score[seat[j] - 1] ? s : score[seat[j] - 1];
+        return;
+    }
     c->p->touched[c->n] = j;
     score[c->n++] = s;
+    seat[j] = c->n;
 }
 
 static void offer_neighbours(choice *c)
 {
     const sl_perturb *p = c->p;
+    int best = c->pooled ? SL_NEAR : SL_NEAR / 4; /* a row has many active latents: eight of each, but those in the pool are few */
     for (int64_t e = c->z->row_ptr[c->r]; e < c->z->row_ptr[c->r + 1]; e++)
-        for (int i = 0; i < SL_NEAR / 4 && c->n < p->F; i++) { /* the best eight of each: a row has many active latents */
+        for (int i = 0; i < best && c->n < p->F; i++) {
             int32_t j = p->near[(int64_t)c->z->idx[e] * SL_NEAR + i];
             if (j >= 0 && eligible(c, j, NULL, 0))
                 offer(c, j, p->near_score[(int64_t)c->z->idx[e] * SL_NEAR + i]);
@@ -190,17 +192,24 @@ static int32_t draw(choice *c, const int32_t *out, int n_out)
     return eligible(c, c->p->touched[last], out, n_out) ? c->p->touched[last] : any(c, out, n_out);
 }
 
-int sl_perturb_pick(sl_perturb *p, const sl_csr *z, int64_t r, const float *x, int q, sl_rng *g, int32_t *out)
+static void mark_active(const choice *c, int32_t as)
 {
-    choice c = { p, z, r, x, g, 0 };
+    for (int64_t e = c->z->row_ptr[c->r]; e < c->z->row_ptr[c->r + 1]; e++)
+        c->p->seat[c->z->idx[e]] = as;
+}
+
+static int pick(choice *c, int q, int32_t *out)
+{
+    const sl_perturb *p = c->p;
     int n = 0;
+    mark_active(c, ACTIVE);
     if (p->c->select == SL_SELECT_FRAGILE || p->c->select == SL_SELECT_MARGIN)
-        offer_some(&c);
+        offer_some(c);
     else if (p->c->select != SL_SELECT_UNIFORM)
-        offer_neighbours(&c);
-    weigh(&c);
+        offer_neighbours(c);
+    weigh(c);
     while (n < q) {
-        int32_t j = draw(&c, out, n);
+        int32_t j = draw(c, out, n);
         if (j < 0)
             break;
         int at = n++;
@@ -208,5 +217,46 @@ int sl_perturb_pick(sl_perturb *p, const sl_csr *z, int64_t r, const float *x, i
             out[at] = out[at - 1];
         out[at] = j;
     }
+    mark_active(c, 0);
+    for (int i = 0; i < c->n; i++)
+        p->seat[p->touched[i]] = 0;
     return n;
+}
+
+int sl_perturb_pick(sl_perturb *p, const sl_csr *z, int64_t r, const float *x, int q, sl_rng *g, int32_t *out)
+{
+    return pick(&(choice){ p, z, r, x, g, 0, p->pool != NULL }, q, out);
+}
+
+/* ---- the pool of a step ---- */
+
+enum { POOL_SHARE = 16 }; /* rows a latent of the pool */
+static const uint64_t POOL_STREAM = ~((uint64_t)1 << 32); /* beside the rows' and the directions' streams */
+
+bool sl_perturb_use_pool(sl_perturb *p)
+{
+    p->pool_room = p->room / POOL_SHARE > 0 ? p->room / POOL_SHARE : 1;
+    p->pool = sl_alloc(p->ctx, (size_t)(p->pool_room * p->d) * sizeof *p->pool);
+    p->pool_latent = sl_alloc(p->ctx, (size_t)p->pool_room * sizeof *p->pool_latent);
+    p->pool_of = sl_alloc(p->ctx, (size_t)p->F * sizeof *p->pool_of);
+    return p->pool && p->pool_latent && p->pool_of;
+}
+
+/* Every sixteenth row, from a random one on, picks one latent of all by its own scores; the pool is what they picked. */
+void sl_perturb_draw_pool(sl_perturb *p, const float *x, const sl_csr *z, int64_t n, int64_t step)
+{
+    sl_rng g = sl_rng_at((uint64_t)p->c->seed, SL_RNG_NOISE, (uint64_t)step, POOL_STREAM);
+    int64_t first = (int64_t)sl_rng_below(&g, (uint64_t)(n < POOL_SHARE ? n : POOL_SHARE));
+    const float *W = p->s->W_dec->value.data;
+    p->n_pool = 0;
+    for (int64_t f = 0; f < p->F; f++)
+        p->pool_of[f] = -1;
+    for (int64_t r = first; r < n && p->n_pool < p->pool_room; r += POOL_SHARE) {
+        int32_t j;
+        if (z->row_ptr[r + 1] == z->row_ptr[r] || !pick(&(choice){ p, z, r, x + r * p->d, &g, 0, false }, 1, &j) || p->pool_of[j] >= 0)
+            continue;
+        p->pool_of[j] = (int32_t)p->n_pool;
+        p->pool_latent[p->n_pool] = j;
+        memcpy(p->pool + p->n_pool++ * p->d, W + (int64_t)j * p->d, (size_t)p->d * sizeof *p->pool);
+    }
 }

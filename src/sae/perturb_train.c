@@ -30,6 +30,8 @@ void sl_sae_trainer_untie(sl_sae_trainer *t)
 sl_status sl_sae_trainer_perturb_new(sl_sae_trainer *t, sl_err *err)
 {
     SL_TRY(sl_perturb_new(t->s, t->pc, t->batch, &t->perturb, err));
+    if (sl_perturb_selects(t->pc) && !sl_perturb_use_pool(t->perturb))
+        return sl_fail(err, SL_MEM, "perturb", NULL, "no memory for a pool of latents");
     if (t->pc->tied_weights)
         tie(t);
     t->trace = sl_alloc(t->ctx, (size_t)(t->c->steps / t->log_every + 2) * sizeof *t->trace);

@@ -140,14 +140,17 @@ sl_code sl_sae_encode_topk(sl_tape *t, const sl_sae *s, sl_var x, int64_t k, con
 {
     sl_var W = sl_param_var(t, s->W_enc), c = sl_param_var(t, s->b_enc), in = sl_sae_center(t, s, x);
     int64_t most = sl_sae_k_now(b, k, s->d_sae), least = s->d_sae;
+    if (b && b->keep)
+        return sl_encode_topk_keep(t, in, W, c, most);
     if (!b || !b->k_limit)
-        return sl_encode_topk(t, in, W, c, most);
+        return b && b->move ? sl_encode_moved(t, in, W, c, most, b->move) : sl_encode_topk(t, in, W, c, most);
     most = 1;
     for (int64_t r = 0; r < b->n; r++) {
         most = b->k_limit[r] > most ? b->k_limit[r] : most;
         least = b->k_limit[r] < least ? b->k_limit[r] : least;
     }
-    sl_code z = sl_encode_topk(t, in, W, c, most < s->d_sae ? most : s->d_sae);
+    most = most < s->d_sae ? most : s->d_sae;
+    sl_code z = b->move ? sl_encode_moved(t, in, W, c, most, b->move) : sl_encode_topk(t, in, W, c, most);
     sl_tensor limit = sl_tensor_of(SL_I32, (void *)(uintptr_t)b->k_limit, 1, b->n);
     return least < most ? sl_code_keep(t, z, &limit) : z;
 }

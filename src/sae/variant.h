@@ -27,6 +27,8 @@ typedef struct sl_sae_batch {
     const sl_tensor *alive;     /* U8 [d_sae], 1 where not dead; NULL when n_dead is 0 */
     bool perturbed;             /* rows are x + delta beside their clean pass: whatever is chosen over a batch uses the threshold of now */
     const int32_t *k_limit;     /* [n] or NULL. perturbed: latents that a TopK keeps of each row, in place of k */
+    bool keep;                  /* rows are about to be encoded again, perturbed: what is learnt on the way is kept */
+    const sl_move *move;        /* perturbed, or NULL: how rows lie beside the clean ones */
     const sl_tensor *residual;  /* NULL: AuxK explains the step's own x - x^. Gradient checks freeze it here, as it takes no gradient */
 } sl_sae_batch;
 

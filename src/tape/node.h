@@ -22,6 +22,7 @@ typedef struct sl_args {
     sl_act act;
     sl_mask_key key;
     sl_tensor data; /* borrowed integer tensor: ids, targets, a feature mask; data.data NULL when there is none */
+    const void *own; /* until reset */
 } sl_args;
 
 /* A gradient buffer. */
@@ -46,6 +47,7 @@ typedef struct sl_node {
     sl_tensor kept[SL_NODE_KEPT]; /* what the forward keeps for the backward */
     sl_csr *csr;                 /* of a sparse code; csr->val is out.data */
     sl_csc *csc;                 /* the same in feature-major order, made when first needed */
+    sl_bounds *bounds;           /* what the encoder kept for encode_moved; NULL: nothing */
 } sl_node;
 
 typedef struct sl_example sl_example;
@@ -108,6 +110,7 @@ sl_csr *sl_tape_csr(sl_tape *t, int64_t n_rows, int64_t n_cols, int64_t capacity
 sl_csc *sl_tape_csc(sl_tape *t, const sl_csr *z); /* z in feature-major order; NULL after making the tape fail */
 void sl_code_frozen(sl_tape *t, sl_node *n);     /* the selection of the same node of t->frozen, values of in 0, 1, 2: x, W_enc, b_enc */
 void sl_code_clear_tail(sl_tape *t, sl_node *n); /* zeroes the values beyond the last entry, so that any operator may take the whole array */
+sl_status sl_encode_shape(sl_tape *t, sl_node *n); /* of an encoder with the inputs x, W_enc, b_enc and args.i latents */
 void sl_encode_backward(sl_tape *t, sl_node *n); /* of an encoder with the inputs x, W_enc, b_enc */
 bool sl_is_shifted(const sl_tape *t, const sl_node *x); /* only the row that x's rows are shifted by takes a gradient */
 
@@ -163,6 +166,7 @@ extern const sl_op sl_op_stop_grad, sl_op_freeze, sl_op_replace;                
 extern const sl_op sl_op_encode_batch, sl_op_code_slice, sl_op_code_add;         /* op_codes.c */
 extern const sl_op sl_op_encode_topk, sl_op_encode_topk_among, sl_op_sparse_decode; /* op_sparse.c */
 extern const sl_op sl_op_decode_among;                                           /* op_among.c */
+extern const sl_op sl_op_encode_moved;                                           /* op_moved.c */
 extern const sl_op sl_op_jumprelu, sl_op_l0_step, sl_op_hinge, sl_op_gate, sl_op_penalty; /* op_latents.c */
 extern const sl_op sl_op_attend, sl_op_mix, sl_op_pairs_entropy, sl_op_code_rows;          /* op_compose.c */
 extern const sl_op sl_op_scale_by, sl_op_softplus, sl_op_decorrelate;                      /* op_compose_more.c */

@@ -8,7 +8,7 @@
 #include "tape/node.h"
 #include "tape/params.h"
 
-/* ---- encode_topk, encode_topk_among: args.i = k, args.data = features that are no candidates ---- */
+/* ---- encode_topk, encode_topk_among: args.i = k, args.data = features that are no candidates, args.flag: bounds are kept ---- */
 
 sl_csr *sl_tape_csr(sl_tape *t, int64_t n_rows, int64_t n_cols, int64_t capacity)
 {
@@ -21,7 +21,7 @@ sl_csr *sl_tape_csr(sl_tape *t, int64_t n_rows, int64_t n_cols, int64_t capacity
     return z->row_ptr && z->idx ? z : NULL;
 }
 
-static sl_status encode_shape(sl_tape *t, sl_node *n)
+sl_status sl_encode_shape(sl_tape *t, sl_node *n)
 {
     const sl_tensor *x = sl_in(t, n, 0), *W = sl_in(t, n, 1), *b = sl_in(t, n, 2), *skip = &n->args.data;
     int64_t k = n->args.i;
@@ -57,12 +57,24 @@ void sl_code_frozen(sl_tape *t, sl_node *n)
     t->kern->encode_at(t->kern, sl_in(t, n, 0), sl_in(t, n, 1), sl_in(t, n, 2), n->csr);
 }
 
+static sl_bounds *new_bounds(sl_tape *t, int64_t rows, int64_t F)
+{
+    sl_bounds *b = sl_tape_bytes(t, sizeof *b);
+    if (b)
+        *b = (sl_bounds){ .top = sl_tape_bytes(t, (size_t)(rows * F)), .unit = sl_tape_bytes(t, (size_t)rows * sizeof *b->unit) };
+    return b && b->top && b->unit ? b : NULL;
+}
+
 static void encode_forward(sl_tape *t, sl_node *n)
 {
     const sl_kern *k = t->kern;
     n->csr->val = n->out.data;
+    if (n->args.flag && !t->frozen && !(n->bounds = new_bounds(t, n->csr->n_rows, n->csr->n_cols)))
+        return;
     if (t->frozen)
         sl_code_frozen(t, n);
+    else if (n->bounds)
+        k->encode_topk_keep(k, sl_in(t, n, 0), sl_in(t, n, 1), sl_in(t, n, 2), n->args.i, n->bounds, n->csr);
     else
         k->encode_topk(k, sl_in(t, n, 0), sl_in(t, n, 1), sl_in(t, n, 2), n->args.data.data ? &n->args.data : NULL, n->args.i, n->csr);
     sl_code_clear_tail(t, n);
@@ -172,13 +184,18 @@ static sl_var among_example(sl_tape *t, sl_example *e, int which)
     return sl_encode_topk_among(t, x, W, b, 2, sl_example_mask(t, e, 9)).v;
 }
 
-const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, encode_shape, encode_forward, sl_encode_backward, 5, encode_example };
-const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, encode_shape, encode_forward, sl_encode_backward, 1,
+const sl_op sl_op_encode_topk = { "encode_topk", 3, 3, sl_encode_shape, encode_forward, sl_encode_backward, 5, encode_example };
+const sl_op sl_op_encode_topk_among = { "encode_topk_among", 3, 3, sl_encode_shape, encode_forward, sl_encode_backward, 1,
                                         among_example };
 
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k)
 {
     return (sl_code){ sl_apply(t, &sl_op_encode_topk, (sl_var[]){ x, W_enc, b_enc }, &(sl_args){ .i = k }) };
+}
+
+sl_code sl_encode_topk_keep(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k)
+{
+    return (sl_code){ sl_apply(t, &sl_op_encode_topk, (sl_var[]){ x, W_enc, b_enc }, &(sl_args){ .i = k, .flag = true }) };
 }
 
 sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip)

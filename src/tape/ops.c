@@ -14,7 +14,7 @@ const sl_op *const sl_op_table[] = {
     &sl_op_encode_topk, &sl_op_encode_topk_among, &sl_op_sparse_decode, &sl_op_decode_among,
     &sl_op_encode_batch, &sl_op_code_slice, &sl_op_code_add,
     &sl_op_jumprelu, &sl_op_l0_step, &sl_op_hinge, &sl_op_gate, &sl_op_penalty,
-    &sl_op_encode_at, &sl_op_code_of, &sl_op_code_minus, &sl_op_code_keep, &sl_op_row_weights, &sl_op_col_weights, &sl_op_stability,
+    &sl_op_encode_moved, &sl_op_encode_at, &sl_op_code_of, &sl_op_code_minus, &sl_op_code_keep, &sl_op_row_weights, &sl_op_col_weights, &sl_op_stability,
     &sl_op_attend, &sl_op_mix, &sl_op_pairs_entropy, &sl_op_code_rows, &sl_op_scale_by, &sl_op_softplus, &sl_op_decorrelate,
     NULL
 };

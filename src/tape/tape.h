@@ -158,6 +158,17 @@ sl_var sl_replace(sl_tape *t, sl_var x, sl_var with);              /* value and 
 /* Sparse codes: x [.., d_in], W feature-major [F, d_in], 1 <= k <= F. At most k a row, only positive values, the indices of a
  * row ascending. The values are a variable, z.v [rows * k], zero beyond the last entry. Selection has no gradient. */
 sl_code sl_encode_topk(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc /* [F] */, int64_t k);
+/* The same code; what is learnt of all features on the way is kept for sl_encode_moved, a byte a row and feature. */
+sl_code sl_encode_topk_keep(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k);
+/* sl_encode_topk of rows x2 beside those of `clean`, a code of sl_encode_topk_keep by the same weights. data NULL: none. Where x2 is about
+ * x + coef dirs no second product is needed; what that leaves out costs time only. Tensors are borrowed until reset. */
+typedef struct sl_move {
+    sl_code clean;
+    sl_tensor dirs, coef;  /* [n, d_in]; [rows, q]: q = n, every direction in turn, unless `at` says which */
+    sl_tensor at;          /* I32 [rows, q], < 0: no more */
+    sl_tensor latent;      /* I32 [n]: features that dirs are likely to make active */
+} sl_move;
+sl_code sl_encode_moved(sl_tape *t, sl_var x2, sl_var W_enc, sl_var b_enc, int64_t k, const sl_move *how);
 /* skip [F] U8: features that are no candidates (AuxK) */
 sl_code sl_encode_topk_among(sl_tape *t, sl_var x, sl_var W_enc, sl_var b_enc, int64_t k, const sl_tensor *skip);
 /* sl_sparse_decode of the same selection, without a bias, for many latents a row of few features: these features' rows are gathered once. [rows, d] */

@@ -1,6 +1,7 @@
 /* Cases: sparse codes. Rows m, features n, d_in k. */
 #include "cases.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void run_encode_topk(krun *r)
@@ -21,6 +22,24 @@ static void run_encode_topk(krun *r)
             r->k->encode_topk(r->k, &x, &W, &b, with_skip ? &skip : NULL, n_active[i], &z);
             kt_record_csr(r, &z);
         }
+}
+
+static void run_encode_moved(krun *r)
+{
+    int64_t m = r->s.m, F = r->s.n, d = r->s.k, limit = F < 5 ? F : 5;
+    sl_tensor x = kt_random(r, m, d, 0), W = kt_random(r, F, d, 0), b = kt_random(r, F, 0, 0), x2 = kt_random(r, m, d, 0);
+    sl_tensor dirs = kt_random(r, 2, d, 0), lead = kt_nan(r, F, 2, 0), coef = kt_random(r, m, 2, 0);
+    sl_csr z = kt_csr(r, m, F, m * limit), z2 = kt_csr(r, m, F, m * limit);
+    sl_bounds keep = { .top = malloc((size_t)(m * F)), .unit = malloc((size_t)m * sizeof(float)) };
+    assert_true(keep.top && keep.unit);
+    r->k->gemm(r->k, &(sl_gemm){ .a = &W, .b = &dirs, .tb = true, .c = &lead, .alpha = 1 });
+    r->k->encode_topk_keep(r->k, &x, &W, &b, 5, &keep, &z);
+    sl_moved how = { .x = &x, .z = &z, .bounds = &keep, .dirs = &dirs, .lead = &lead, .coef = &coef };
+    r->k->encode_moved(r->k, &how, &x2, &W, &b, 5, &z2);
+    kt_record_csr(r, &z);
+    kt_record_csr(r, &z2);
+    free(keep.top);
+    free(keep.unit);
 }
 
 static void run_csr_topk(krun *r)
@@ -257,7 +276,9 @@ const kcase kcases_sparse[] = {
     KCASE(csr_row_weights, run_csr_weights, 1e-6, 1e-5),
     KCASE(csr_residual, run_csr_weights, 1e-6, 1e-5),
     KCASE(csr_col_weights, run_csr_weights, 1e-6, 1e-5),
-    KCASE(noise_rows, run_noise_rows, 1e-6, 1e-6),
+    KCASE(noise_rows, run_noise_rows, 4e-6, 1e-6), /* ref rounds the angle, up to 2 pi, before it takes the cosine */
+    KCASE(encode_topk_keep, run_encode_moved, 0, 0),
+    KCASE(encode_moved, run_encode_moved, 0, 0),
     KCASE(encode_at, run_encode_at, 0, 0),
     KCASE(csr_from_dense, run_csr_from_dense, 0, 0),
     KCASE(csr_to_dense, run_csr_to_dense, 0, 0),

@@ -44,7 +44,7 @@ static void names_are_distinct(void **state)
     int n = 0;
     while (sl_op_table[n])
         n++;
-    assert_int_equal(n, 51);
+    assert_int_equal(n, 52);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < i; j++)
             assert_string_not_equal(sl_op_name(sl_op_table[i]), sl_op_name(sl_op_table[j]));
