@@ -1,16 +1,16 @@
 /* saelab features build: the index of what features fire on, for one SAE, several, or all of a run. */
-#include "cmd.h"
+#include "cmd_features.h"
 
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct build_cfg {
     const char *acts, *lm, *text, *dataset, *world, *vectors, *hook, *out_dir;
     sl_strs world_set;
     int64_t world_seed;
     int split;
+    int64_t stability;
     sl_features_opts f;
 } build_cfg;
 
@@ -23,6 +23,7 @@ static const sl_opt BUILD_OPTS[] = {
     SL_OPT_CHOICE(build_cfg, split, SPLIT_TRAIN, SPLITS, "with --lm: part of the text"),
     SL_OPT_STR(build_cfg, vectors, NULL, "in place of an SAE: .npy of directions [n, d_in], active where the rows' projections are largest"),
     SL_OPT_STR(build_cfg, hook, NULL, "with --vectors and --lm: where in the model"),
+    SL_OPT_INT(build_cfg, stability, 0, 0, 1e9, "rows", "to measure FSS and SCI of each feature on; 0: without these columns"),
     SL_OPT_STR(build_cfg, world, NULL, "or rows of a world of `saelab world list`, with its true features"),
     SL_OPT_STRS(build_cfg, world_set, "KEY=VALUE: an option of the world"),
     SL_OPT_INT(build_cfg, world_seed, 42, 0, 9e15, "", "of the world"),
@@ -39,16 +40,9 @@ static const opt_group BUILD_GROUPS[] = {
 enum { MOST_SAES = 512 };
 typedef struct saes { char path[MOST_SAES][512]; int n; const char *run; /* the folder of the run that they are of, or NULL */ } saes;
 
-static bool file_in(const char *dir, const char *name)
-{
-    char path[1100];
-    snprintf(path, sizeof path, "%.700s/%.300s", dir, name);
-    return access(path, R_OK) == 0;
-}
-
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }
 
-/* The SAEs of a run: its folders sae-ARM-seedN. Those of worlds are left to --world. */
+/* The SAEs of a run: its folders sae-ARM-seedN and sae-WORLD-ARM-seedN. */
 static void list_run(const char *run, saes *out)
 {
     DIR *d = opendir(run);
@@ -108,21 +102,6 @@ static void model_of_store(cli *c, const char *acts, char out[1100])
     if (rows->info.has_tokens && file_in(rows->info.model, "tokenizer.json"))
         snprintf(out, 1100, "%.1000s", rows->info.model);
     sl_act_source_free(rows);
-}
-
-/* The text that a run was made of. */
-static const char *run_dataset(cli *c, const char *run)
-{
-    char path[1100];
-    sl_yaml *y;
-    sl_err none;
-    snprintf(path, sizeof path, "%.1000s/config.yaml", run);
-    if (sl_yaml_load(c->words, path, &y, &none) != SL_OK)
-        return NULL;
-    const char *name = sl_ynode_text(sl_ynode_get(sl_ynode_get(sl_yaml_root(y), "text"), "name"));
-    name = name ? sl_intern(c->words, name) : NULL;
-    sl_yaml_free(y);
-    return name;
 }
 
 static sl_status open_origin(cli *c, const build_cfg *k, const saes *s, origin *o, sl_err *err)
@@ -202,10 +181,24 @@ static void index_dir(const build_cfg *k, const char *path, int n_saes, char out
         snprintf(out, 1100, n_saes > 1 ? "%.700s/%.300s" : "%.700s", k->out_dir, base_name(path));
 }
 
+/* How many rows: a stream ends by itself, and part of a shuffled store has gaps in its text, so that all of it is read unless a number is asked for. */
+static sl_features_opts options_for(cli *c, const build_cfg *k, const origin *o, const sl_act_source *rows)
+{
+    sl_features_opts f = k->f;
+    bool asked = args_given(c, "tokens");
+    if ((!k->acts && !o->world) || (k->acts && !asked))
+        f.tokens = 0;
+    if (k->acts && asked && f.tokens > 0 && f.tokens < rows->info.n_rows)
+        sl_log(c->ctx, SL_LOG_WARN, "--tokens %lld of the %lld rows of a store: where it is shuffled, contexts have gaps", (long long)f.tokens,
+               (long long)rows->info.n_rows);
+    return f;
+}
+
 static sl_status build_one(cli *c, const build_cfg *k, origin *o, const char *path, int n_saes, sl_err *err)
 {
     sl_act_source *rows = NULL;
     sl_features_built built;
+    scores sc = { 0 };
     char dir[1100];
     float *vectors = NULL;
     sl_features_input in = { .tok = o->corpus.tok ? o->corpus.tok : o->tok, .lm = o->lm, .truth = o->world ? sl_world_truth_of(o->world) : NULL, .name = base_name(path),
@@ -215,16 +208,40 @@ static sl_status build_one(cli *c, const build_cfg *k, origin *o, const char *pa
         st = open_rows(c, k, o, in.sae, &rows, err);
     if (st == SL_OK && k->vectors)
         st = sl_features_vectors(c->ctx, path, rows->info.d_in, &vectors, &in.n_vectors, err);
+    if (st == SL_OK && in.sae)
+        st = scores_of(c, in.sae, rows, path, k->stability, &sc, err);
     in.rows = rows;
     in.vectors = vectors;
+    in.fss = sc.fss;
+    in.sci = sc.sci;
+    in.reproducibility = sc.reproducibility;
     index_dir(k, path, n_saes, dir);
+    sl_features_opts f = st == SL_OK ? options_for(c, k, o, rows) : k->f;
     if (st == SL_OK)
-        st = sl_features_build(c->ctx, &in, &k->f, dir, &built, err);
+        st = sl_features_build(c->ctx, &in, &f, dir, &built, err);
     if (st == SL_OK)
         report(c, dir, &built);
+    scores_release(c, &sc);
     sl_free(c->ctx, vectors);
     sl_act_source_free(rows);
     sl_sae_free(in.sae);
+    return st;
+}
+
+/* An SAE of a run: over the text, or over the world that it is of. */
+static sl_status build_of_run(cli *c, const build_cfg *k, origin *o, const saes *s, int i, sl_err *err)
+{
+    origin own = { 0 };
+    sl_err why;
+    sl_status st = run_world(c, s->run, s->path[i], &own.world, &why);
+    if (st == SL_UNAVAILABLE) {
+        sl_log(c->ctx, SL_LOG_WARN, "%s: left out: %s", s->path[i], why.msg);
+        return SL_OK;
+    }
+    if (st != SL_OK)
+        return sl_fail(err, st, why.where, why.expected, "%s", why.what);
+    st = build_one(c, k, own.world ? &own : o, s->path[i], s->n, err);
+    sl_world_free(own.world);
     return st;
 }
 
@@ -250,11 +267,13 @@ static sl_status build(cli *c, sl_err *err)
         st = open_origin(c, k, s, &o, err);
     c->result = json_array();
     for (int i = 0; st == SL_OK && i < s->n; i++)
-        st = build_one(c, k, &o, s->path[i], s->n, err);
+        st = s->run && !k->world ? build_of_run(c, k, &o, s, i, err) : build_one(c, k, &o, s->path[i], s->n, err);
     if (st == SL_OK && k->vectors)
         st = build_one(c, k, &o, k->vectors, 1, err);
+    char first[1100];
+    index_dir(k, k->vectors ? k->vectors : st == SL_OK ? s->path[0] : "", s ? s->n : 0, first);
     if (st == SL_OK)
-        next_step(c, "saelab features show %s 0", k->out_dir && s->n <= 1 ? k->out_dir : s->path[0]);
+        next_step(c, "saelab serve %s", s->run && !k->out_dir ? s->run : first);
     close_origin(c, &o);
     sl_free(c->ctx, s);
     return st;
@@ -263,7 +282,8 @@ static sl_status build(cli *c, sl_err *err)
 const command CMD_FEATURES_BUILD = {
     .name = "features build", .args = "[RUN|SAE...]", .max_args = -1, .what = "Make the index of what an SAE's features fire on.",
     .text = "Runs the SAE over the rows of a store (--acts), of a model on a text (--lm), or of a world, and writes what each feature fires on: contexts, "
-            "histogram, tokens, neighbours, logits. Of a run, all its SAEs on the text.",
+            "histogram, tokens, neighbours, logits. Of a run, all its SAEs, on its own text and "
+            "worlds. Among the seeds of an arm (folders NAME-seedN) each feature also has its reproducibility: the share of the others that have it.",
     .examples = "  saelab features build my_sae --lm my_lm --tokens 200000\n  saelab features build my_sae --acts my_acts -o my_index\n"
                 "  saelab features build --vectors probes.npy --acts my_acts -o my_probes\n",
     .groups = BUILD_GROUPS, .cfg_size = sizeof(build_cfg), .run = build,

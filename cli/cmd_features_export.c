@@ -69,6 +69,31 @@ static void first_active(const sl_features *f, ids *l)
             l->v[l->n++] = j;
 }
 
+/* ---- labels: the best of each feature ---- */
+
+typedef struct called { sl_ctx *ctx; const char **v; int64_t n; } called;
+
+static void keep_name(void *user, int64_t id, bool star, const char *tags, const char *best)
+{
+    const called *l = user;
+    (void)star;
+    (void)tags;
+    if (*best && id >= 0 && id < l->n)
+        l->v[id] = sl_intern(l->ctx, best);
+}
+
+static const char *name_of(void *user, int64_t id) { return ((const called *)user)->v[id]; }
+
+/* Without a file of labels, or the library for it, features have none. */
+static void read_names(const sl_features *f, called *l)
+{
+    sl_marks *m = NULL;
+    sl_err none;
+    if (sl_marks_open(l->ctx, sl_features_about(f)->dir, &m, &none) == SL_OK && sl_marks_each(m, keep_name, l, &none) != SL_OK)
+        sl_log(l->ctx, SL_LOG_WARN, "the labels cannot be read: %s", none.msg);
+    sl_marks_close(m);
+}
+
 /* ---- writing ---- */
 
 static sl_status neuronpedia(cli *c, const export_cfg *k, const sl_features *f, const sl_feature_list *which, const char *to, sl_err *err)
@@ -111,9 +136,15 @@ static sl_status run_export(cli *c, sl_err *err)
         st = parse_ids(c, k->ids, &l, err);
     else if (st == SL_OK && k->to == TO_HTML)
         first_active(f, &l);
-    sl_feature_list which = { .id = k->ids || k->to == TO_HTML ? l.v : NULL, .n = l.n };
-    if (st == SL_OK)
+    called best = { .ctx = c->ctx, .n = st == SL_OK ? sl_features_about(f)->n_features : 0 };
+    if (st == SL_OK && !(best.v = sl_alloc(c->ctx, (size_t)best.n * sizeof *best.v)))
+        st = sl_fail(err, SL_MEM, "labels", NULL, "no memory");
+    sl_feature_list which = { .id = k->ids || k->to == TO_HTML ? l.v : NULL, .n = l.n, .label = name_of, .user = &best };
+    if (st == SL_OK) {
+        read_names(f, &best);
         st = write_to(c, k, f, &which, err);
+    }
+    sl_free(c->ctx, best.v);
     sl_features_close(f);
     sl_free(c->ctx, l.v);
     return st;

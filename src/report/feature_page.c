@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LEFT = 24, RIGHT = 16 /* tokens shown on either side */, STEPS = 5 };
+enum { LEFT = 40, RIGHT = 24 /* tokens shown on either side, at most */, STEPS = 5 };
 
 static const char HEAD[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -40,6 +40,23 @@ static void string(sl_html *h, const sl_features *f, int32_t id)
     sl_h_text(h, text);
 }
 
+/* A token by itself: framed, its spaces visible. */
+static void word(sl_html *h, const sl_features *f, int32_t id)
+{
+    char text[SL_FEATURE_TEXT];
+    sl_feature_visible(f, id, text);
+    sl_h(h, "<code>");
+    for (char *s = text, *end; *s; s = end) {
+        end = s + strcspn(s, " ");
+        char space = *end;
+        *end = 0;
+        sl_h_text(h, s);
+        sl_h(h, space ? "\xe2\x90\xa3" : "");
+        end += space != 0;
+    }
+    sl_h(h, "</code>");
+}
+
 static void word_list(sl_html *h, const sl_features *f, const char *title, int n, const int32_t *id, const float *value)
 {
     if (n == 0)
@@ -48,9 +65,9 @@ static void word_list(sl_html *h, const sl_features *f, const char *title, int n
     sl_h(h, title);
     sl_h(h, "</span>");
     for (int i = 0; i < n; i++) {
-        sl_h(h, " <code>");
-        string(h, f, id[i]);
-        sl_h(h, "</code>&nbsp;");
+        sl_h(h, " ");
+        word(h, f, id[i]);
+        sl_h(h, "&nbsp;");
         sl_h_textf(h, "%.3g", (double)value[i]);
     }
     sl_h(h, "</p>\n");
@@ -158,11 +175,9 @@ static void columns(sl_html *h, const sl_features *f, int64_t id)
         sl_h(h, "<span class=\"d\">");
         sl_h_text(h, c[i].title);
         sl_h(h, "</span> ");
-        if (c[i].type == SL_COLUMN_STRING) {
-            sl_h(h, "<code>");
-            string(h, f, (int32_t)v);
-            sl_h(h, "</code>");
-        } else
+        if (c[i].type == SL_COLUMN_STRING)
+            word(h, f, (int32_t)v);
+        else
             sl_h_textf(h, "%.4g", v);
         sl_h(h, " &ensp; ");
     }
@@ -229,11 +244,8 @@ static sl_status overview(sl_html *h, const sl_features *f, const sl_feature_lis
         sl_h(h, "</td><td class=\"n\">");
         sl_h_textf(h, "%.3g", (double)j.max);
         sl_h(h, "</td><td>");
-        if (j.n_tokens > 0) {
-            sl_h(h, "<code>");
-            string(h, f, j.token[0]);
-            sl_h(h, "</code>");
-        }
+        if (j.n_tokens > 0)
+            word(h, f, j.token[0]);
         sl_h(h, "</td></tr>\n");
     }
     sl_h(h, "</tbody></table>\n");

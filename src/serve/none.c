@@ -33,3 +33,42 @@ sl_status sl_marks_open(sl_ctx *ctx, const char *dir, sl_marks **out, sl_err *er
 }
 
 void sl_marks_close(sl_marks *m) { (void)m; }
+
+sl_status sl_marks_label(sl_marks *m, int64_t id, const char *text, const char *source, double score, sl_err *err)
+{
+    (void)m;
+    (void)id;
+    (void)text;
+    (void)source;
+    (void)score;
+    return missing(err);
+}
+
+sl_status sl_marks_each(sl_marks *m, void (*each)(void *user, int64_t id, bool star, const char *tags, const char *best), void *user, sl_err *err)
+{
+    (void)m;
+    (void)each;
+    (void)user;
+    return missing(err);
+}
+
+sl_status sl_marks_labels(sl_marks *m, void (*each)(void *user, int64_t id, const sl_label *label), void *user, sl_err *err)
+{
+    (void)m;
+    (void)each;
+    (void)user;
+    return missing(err);
+}
+
+sl_status sl_marks_begin(sl_marks *m, sl_err *err)
+{
+    (void)m;
+    return missing(err);
+}
+
+sl_status sl_marks_end(sl_marks *m, bool keep, sl_err *err)
+{
+    (void)m;
+    (void)keep;
+    return missing(err);
+}

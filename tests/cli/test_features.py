@@ -52,6 +52,31 @@ class Features(Case):
         self.run_tool("features", "build", "sae", "--acts", "acts", "-o", "index")
         self.assertEqual(self.json("features", "show", "index", "3"), self.json("features", "show", "sae", "3"))
 
+        self.labels(feature["id"])
+
+    def labels(self, fid):
+        """What goes in comes out, sorted; quotes, commas and line ends too; and it is in the exports."""
+        rows = [[str(fid), "\u00fcber", "me", "0.25"], ["63", "a \"quoted\", label", "me", ""], ["63", "two\nlines", "gpt", "0.5"]]
+        with open(self.path("l.csv"), "w", newline="", encoding="utf-8") as f:
+            csv.writer(f).writerows([["feature", "label", "source", "score"], *rows])
+        self.assertEqual(self.json("features", "labels", "import", "sae", "l.csv")["labels"], 3)
+        self.run_tool("features", "labels", "export", "sae", "out.csv")
+        with open(self.path("out.csv"), newline="", encoding="utf-8") as f:
+            self.assertEqual(list(csv.reader(f))[1:], rows)
+        self.run_tool("features", "labels", "import", "sae", "out.csv")
+        self.run_tool("features", "labels", "export", "sae", "again.csv")
+        self.assertEqual(self.read("out.csv"), self.read("again.csv"))
+        self.run_tool("features", "export", "sae", "--to", "csv", "-o", "f.csv")
+        with open(self.path("f.csv"), newline="", encoding="utf-8") as f:
+            self.assertEqual(list(csv.DictReader(f))[fid]["label"], "\u00fcber")
+        for text, line in [("1,x,me,y\n", "bad.csv:1: the score is 'y'"), ("1,ok\n64,x\n", "bad.csv:2: '64' is no feature"), ("1\n", "bad.csv:1: only one field"),
+                           ("1,a,b,1,2\n", "bad.csv:1: more than four"), ("1,\"a\n", "never ends"), ("1,\"a\"b\n", "something follows")]:
+            self.write("bad.csv", text)
+            self.fails("features", "labels", "import", "sae", "bad.csv", code=1, line=line)
+        self.run_tool("features", "labels", "export", "sae", "again.csv")
+        self.assertEqual(self.read("out.csv"), self.read("again.csv"), "a file that is refused changes nothing")
+        self.fails("features", "labels", "list", "sae", "x", code=2, line="what is to be done with the labels?")
+
     def test_imported(self):
         """Rows of somebody's own with labels: directions, an SAE, and what is refused."""
         self.write("x.npy", npy(400, 8, lambda i, j: ((i * 37 + j * 11) % 23) / 7 - 1))
