@@ -215,6 +215,8 @@ static sl_status build_one(cli *c, const build_cfg *k, origin *o, const char *pa
     in.fss = sc.fss;
     in.sci = sc.sci;
     in.reproducibility = sc.reproducibility;
+    in.edge = sc.compositions.edge;
+    in.n_edges = sc.compositions.n_edges;
     index_dir(k, path, n_saes, dir);
     sl_features_opts f = st == SL_OK ? options_for(c, k, o, rows) : k->f;
     if (st == SL_OK)

@@ -12,8 +12,9 @@ sl_status run_world(cli *c, const char *run, const char *path, sl_world **out, s
 const char *run_dataset(cli *c, const char *run);
 
 /* Scores of each feature, NULL where there are none. */
-typedef struct scores { double *fss, *sci, *reproducibility; } scores;
-/* FSS and SCI on `rows_scored` rows (0: none); reproducibility among the seeds of the same arm, path being .../NAME-seedN. What cannot be scored is
+typedef struct scores { double *fss, *sci, *reproducibility; sl_composition_pictures compositions; } scores;
+/* FSS and SCI on `rows_scored` rows (0: none); reproducibility among the seeds of the same arm, path being .../NAME-seedN; the compositions
+ * that take part of a compositional SAE. What cannot be scored is
  * said in the log. */
 sl_status scores_of(cli *c, sl_sae *s, sl_act_source *rows, const char *path, int64_t rows_scored, scores *out, sl_err *err);
 void scores_release(cli *c, scores *s);

@@ -14,6 +14,7 @@
 #ifndef SAELAB_FEATURES_H
 #define SAELAB_FEATURES_H
 
+#include <saelab/compose_eval.h>
 #include <saelab/eval.h>
 #include <saelab/world.h>
 
@@ -42,6 +43,7 @@ typedef struct sl_features_input { /* borrowed; NULL: not there */
     sl_lm *lm;              /* logit lens, when tok is there too and its width fits */
     const sl_world_truth *truth; /* of the world that rows are of: names, F1 of each feature with its best true feature */
     const double *fss, *sci, *reproducibility; /* [d_sae] a column each, NaN where unknown: sl_stability_report, sl_pwmcc_of */
+    const sl_composition_edge *edge; int64_t n_edges; /* compositions and the latents that take part: sl_composition_pictures */
     const char *name, *sae_path, *lm_path; /* kept in the index as they are */
 } sl_features_input;
 

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -42,6 +43,9 @@ static sl_status check(const sl_features_input *in, const sl_features_opts *o, s
         return sl_fail(err, SL_SHAPE, "activations", NULL, "rows of %lld, and the SAE takes %lld", (long long)i->d_in, (long long)d_in);
     if (i->n_rows < 0 && o->tokens == 0)
         return sl_fail(err, SL_ARG, "--tokens", "how many rows", "the rows never end");
+    for (int64_t k = 0; in->edge && k < in->n_edges; k++)
+        if (in->edge[k].feature < 0 || in->edge[k].q < 0 || (in->sae && in->edge[k].feature >= sl_sae_about(in->sae).d_sae))
+            return sl_fail(err, SL_ARG, "edge", NULL, "latent %d of composition %d is not there", (int)in->edge[k].feature, (int)in->edge[k].q);
     if (i->n_rows == 0)
         return sl_fail(err, SL_DATA, "activations", NULL, "there are no rows");
     return SL_OK;
@@ -114,8 +118,46 @@ static sl_status truth_columns(sl_fbuild *b, sl_err *err)
     return SL_OK;
 }
 
+/* By feature, the largest share first. */
+static int by_feature(const void *a, const void *b)
+{
+    const sl_composition_edge *x = a, *y = b;
+    if (x->feature != y->feature)
+        return x->feature < y->feature ? -1 : 1;
+    if (x->share != y->share)
+        return x->share > y->share ? -1 : 1;
+    return x->q < y->q ? -1 : x->q > y->q;
+}
+
+static sl_status links(sl_fbuild *b, sl_err *err)
+{
+    int64_t n = b->in->n_edges, F = b->x.size[FD_FEATURES];
+    if (!b->in->edge)
+        return SL_OK;
+    b->x.size[FD_LINKS] = n;
+    SL_TRY(sl_findex_make(b->ctx, &b->x, &b->x.compositions, err));
+    SL_TRY(sl_findex_make(b->ctx, &b->x, &b->x.link_ptr, err));
+    SL_TRY(sl_findex_make(b->ctx, &b->x, &b->x.link, err));
+    SL_TRY(sl_findex_make(b->ctx, &b->x, &b->x.link_share, err));
+    sl_composition_edge *e = sl_alloc(b->ctx, (size_t)n * sizeof *e);
+    if (!e)
+        return sl_fail(err, SL_MEM, "feature index", NULL, "no memory for the compositions");
+    memcpy(e, b->in->edge, (size_t)n * sizeof *e);
+    qsort(e, (size_t)n, sizeof *e, by_feature);
+    for (int64_t i = 0; i < n; i++) {
+        b->x.compositions[e[i].feature]++;
+        b->x.link[i] = e[i].q;
+        b->x.link_share[i] = (float)e[i].share;
+    }
+    for (int64_t j = 0; j < F; j++)
+        b->x.link_ptr[j + 1] = b->x.link_ptr[j] + b->x.compositions[j];
+    sl_free(b->ctx, e);
+    return SL_OK;
+}
+
 static sl_status given_columns(sl_fbuild *b, sl_err *err)
 {
+    SL_TRY(links(b, err));
     SL_TRY(copy_column(b, b->in->fss, &b->x.fss, err));
     SL_TRY(copy_column(b, b->in->sci, &b->x.sci, err));
     SL_TRY(copy_column(b, b->in->reproducibility, &b->x.reproducibility, err));

@@ -165,12 +165,42 @@ static void test_vectors_file(void **state)
     sl_ctx_free(ctx);
 }
 
+/* Compositions are listed by feature, the largest share first. */
+static void test_compositions(void **state)
+{
+    (void)state;
+    static const sl_composition_edge edge[] = { { 4, 1, .2 }, { 2, 0, .9 }, { 7, 1, .5 } }, wrong[] = { { 0, 2, .5 } };
+    sl_err err;
+    sl_ctx *ctx = sl_test_ctx(1);
+    text_rows t;
+    sl_features_opts o = defaults();
+    sl_features_built b;
+    text_rows_new(&t, 5, 2);
+    sl_sae *s = identity_sae(ctx, 2, NULL);
+    sl_features *f = built(ctx, &(sl_features_input){ .sae = s, .rows = &t.src, .edge = edge, .n_edges = 3 }, &o, "features_composed", &b);
+    sl_feature j = feature(f, 0), k = feature(f, 1);
+    assert_int_equal(j.n_linked, 1);
+    assert_int_equal(j.linked[0], 2);
+    assert_int_equal(k.n_linked, 2);
+    assert_int_equal(k.linked[0], 7);
+    assert_float_equal(k.linked_share[0], .5, 0);
+    assert_int_equal(k.linked[1], 4);
+    assert_float_equal(column(f, "compositions", 1), 2, 0);
+    sl_features_close(f);
+    sl_assert_fails(sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = &t.src, .edge = wrong, .n_edges = 1 }, &o, sl_test_dir("features_none"), &b, &err), SL_ARG,
+                    "latent 2 of composition 0");
+    sl_sae_free(s);
+    text_rows_release(&t);
+    sl_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_labels),
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_world),
+        cmocka_unit_test(test_compositions),
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_vectors_file),
     };
