@@ -280,7 +280,7 @@ static void tokens_mix_back(const sl_kern *k, const sl_tokens *a, const sl_token
     if (!scratch)
         return;
     memset(dw, 0, (size_t)(TOKEN_CHUNKS * a->d_c) * sizeof *dw);
-    #pragma omp parallel for num_threads(team) schedule(static)
+    #pragma omp parallel for num_threads(team) schedule(static, 1)
     for (int64_t chunk = 0; chunk < TOKEN_CHUNKS; chunk++) {
         double *mine = scratch + omp_get_thread_num() * size;
         mixing_back b = { mine, mine + a->d_c, dw + chunk * a->d_c, mine + 2 * a->d_c, mine + 2 * a->d_c + tokens, g->P ? real(g->P) : NULL, g->gate ? real(g->gate) : NULL };

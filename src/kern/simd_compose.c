@@ -222,7 +222,7 @@ void SL_V(sl_simd_tokens_attend)(const sl_kern *k, const sl_tokens *a, const sl_
 
 /* ---- backward ---- */
 
-/* One head of one token: dl = P (dP - sum P dP) / sqrt(w); dq += sum dl k_j, dk_j += dl q. key[j] and dk + j row: token j's, from column 0. */
+/* One head of one token: dl = P (dP - sum P dP) / sqrt(w); dq = sum dl k_j, dk_j += dl q. key[j] and dk + j row: token j's, from column 0. */
 ALWAYS void head_back(const float *q, float *dq, const float *const *key, float *dk, int64_t row, int64_t off, const float *P, const float *dP,
                       const uint8_t *at, int64_t m, int64_t w)
 {
@@ -233,7 +233,7 @@ ALWAYS void head_back(const float *q, float *dq, const float *const *key, float 
         dl[x] = P[x] * (dP[x] - sum) * scale;
     #pragma GCC unroll 2
     for (int64_t c = 0; c < w; c += VW) {
-        vf mine = vf_get(q + c, w - c), to = vf_get(dq + c, w - c);
+        vf mine = vf_get(q + c, w - c), to = vf_set(0);
         for (int64_t x = 0; x < m; x++) {
             float *dkj = dk + at[x] * row + off + c;
             vf_put(dkj, vf_fma(vf_set(dl[x]), mine, vf_get(dkj, w - c)), w - c);
@@ -248,9 +248,10 @@ static void row_back(const sl_tokens *a, const float *qk, token_row t, const flo
 {
     int64_t w = a->d_c / a->n_head, m = n_listed(a, t.n), row = 2 * a->d_c;
     const float *key[SL_TOKENS_MAX];
-    memset(d, 0, (size_t)(t.n * row) * sizeof *d);
-    for (int64_t i = 0; i < t.n; i++)
+    for (int64_t i = 0; i < t.n; i++) {
+        memset(d + i * row + a->d_c, 0, (size_t)a->d_c * sizeof *d);
         key[i] = qk + table_row(a, t.e0 + i) * row + a->d_c;
+    }
     for (int64_t i = 0; i < t.n; i++)
         for (int64_t h = 0; h < a->n_head; h++, P += a->keep, dP += a->keep, at += a->keep) {
             const float *q = key[i] - a->d_c + h * w;

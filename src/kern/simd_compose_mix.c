@@ -262,7 +262,7 @@ void SL_V(sl_simd_tokens_mix_back)(const sl_kern *k, const sl_tokens *a, const s
     {
         mixing m = mixing_of(a, v);
         mixing_back b = back_at(a, width, most, g, room + omp_get_thread_num() * size);
-        #pragma omp for schedule(static)
+        #pragma omp for schedule(static, 1)
         for (int64_t chunk = 0; chunk < TOKEN_CHUNKS; chunk++) {
             b.dw = dw + chunk * a->d_c;
             for (int64_t r = chunk * per; r < sl_min64((chunk + 1) * per, rows); r++)

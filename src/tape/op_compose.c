@@ -67,35 +67,67 @@ static void attend_forward(sl_tape *t, sl_node *n)
         t->kern->tokens_attend(t->kern, &a, n->in[1] ? sl_in(t, n, 1) : NULL, t->frozen != NULL, &n->out, at);
 }
 
+/* ---- backward passes, a part of the rows at a time, so that what kernels give an entry stays in the caches until it is summed ---- */
+
+enum { PART = 4096 }; /* entries */
+
+typedef struct parts {
+    const sl_csr *all;
+    int64_t most, capacity; /* a part ends with the row that reaches `most` entries; rows of what is kept an entry */
+    int64_t row0, rows, e0; /* of this part */
+    sl_csr z;               /* it by itself */
+    sl_csc at;              /* and by features, a row an entry */
+} parts;
+
+static bool is_whole(const parts *p) { return p->most == INT64_MAX; }
+
+/* whole: in one part, as rows see each other, or as the gradient has a row an entry. */
+static bool parts_of(sl_tape *t, const sl_csr *z, bool whole, parts *p)
+{
+    whole = whole || z->capacity <= PART;
+    *p = (parts){ .all = z, .most = whole ? INT64_MAX : PART, .capacity = whole ? z->capacity : PART + SL_TOKENS_MAX, .z = { .n_cols = z->n_cols } };
+    p->z.row_ptr = sl_tape_bytes(t, (size_t)(z->n_rows + 1) * sizeof *p->z.row_ptr);
+    p->at = (sl_csc){ z->n_cols, sl_tape_bytes(t, (size_t)(z->n_cols + 1) * sizeof *p->at.ptr), sl_tape_bytes(t, (size_t)p->capacity * sizeof *p->at.entry),
+                      sl_tape_bytes(t, (size_t)p->capacity * sizeof *p->at.row) };
+    return t->status == SL_OK;
+}
+
+static bool next_part(sl_tape *t, parts *p)
+{
+    const sl_csr *all = p->all;
+    p->row0 += p->rows;
+    p->rows = 0;
+    if (p->row0 == all->n_rows)
+        return false;
+    p->e0 = all->row_ptr[p->row0];
+    do {
+        p->z.row_ptr[p->rows] = all->row_ptr[p->row0 + p->rows] - p->e0;
+        p->rows++;
+    } while (p->row0 + p->rows < all->n_rows && all->row_ptr[p->row0 + p->rows] - p->e0 < p->most);
+    p->z.n_rows = p->rows;
+    p->z.capacity = p->z.row_ptr[p->rows] = all->row_ptr[p->row0 + p->rows] - p->e0;
+    p->z.idx = all->idx + p->e0;
+    p->z.val = (char *)all->val + (size_t)p->e0 * sl_dtype_size(t->dtype);
+    t->kern->csr_transpose(t->kern, &p->z, &p->at);
+    return true;
+}
+
+static sl_tensor rows_from(const sl_tensor *x, int64_t first, int64_t n)
+{
+    sl_tensor y = *x;
+    y.data = (char *)x->data + (size_t)first * (sl_nbytes(x) / (size_t)x->dim[0]);
+    y.dim[0] = n;
+    return y;
+}
+
+/* This part's of x [capacity, ..]. */
+static sl_tensor part_of(const parts *p, const sl_tensor *x) { return is_whole(p) ? *x : rows_from(x, p->e0, p->z.capacity); }
+
 /* A temporary [rows, cols]. */
 static bool temp_of(sl_tape *t, int64_t rows, int64_t cols, sl_temp *out)
 {
     sl_tensor like = sl_tensor_of(t->dtype, NULL, 2, rows, cols);
     return sl_temp_get(t, &like, out);
-}
-
-/* The gradient of input i, a table, from rows [capacity, cols], one an entry, times coef [capacity] (by_token: times 1). */
-static void table_backward(sl_tape *t, sl_node *n, int i, const sl_tokens *a, const sl_tensor *coef, const sl_tensor *rows)
-{
-    double beta;
-    sl_tensor *d = a->by_token ? sl_din(t, n, i, &beta) : sl_din_add(t, n, i);
-    if (!d)
-        return;
-    if (a->by_token) {
-        t->kern->axpby(t->kern, 1, rows, beta, d);
-        return;
-    }
-    const sl_csr *z = a->z;
-    size_t used = (size_t)z->row_ptr[z->n_rows] * sizeof(int32_t);
-    sl_csc at = { z->n_cols, sl_tape_bytes(t, (size_t)(z->n_cols + 1) * sizeof *at.ptr), sl_tape_bytes(t, used), sl_tape_bytes(t, used) };
-    if (!at.ptr || !at.entry || !at.row)
-        return;
-    t->kern->csr_transpose(t->kern, z, &at);
-    at.row = at.entry; /* a row an entry */
-    if (sl_cols(rows) == 1 && sl_cols(d) == 1)
-        t->kern->dict_grad(t->kern, &at, rows, rows, NULL, d);
-    else
-        t->kern->dict_grad(t->kern, &at, coef, rows, d, NULL);
 }
 
 static void clear_tail(sl_tape *t, const sl_csr *z, sl_tensor *x)
@@ -105,18 +137,41 @@ static void clear_tail(sl_tape *t, const sl_csr *z, sl_tensor *x)
     t->kern->fill(t->kern, 0, &rest);
 }
 
+/* To the gradient of input i, a table, from this part's rows, one an entry, times coef (by_token: times 1). */
+static void table_backward(sl_tape *t, sl_node *n, int i, bool by_token, const parts *p, const sl_tensor *coef, sl_tensor *rows)
+{
+    double beta;
+    sl_tensor *d = by_token ? sl_din(t, n, i, &beta) : sl_din_add(t, n, i);
+    if (!d)
+        return;
+    if (by_token) {
+        clear_tail(t, p->all, rows);
+        t->kern->axpby(t->kern, 1, rows, beta, d);
+        return;
+    }
+    sl_csc at = { p->at.n_cols, p->at.ptr, p->at.entry, p->at.entry }; /* a row an entry */
+    if (sl_cols(rows) == 1 && sl_cols(d) == 1)
+        t->kern->dict_grad(t->kern, &at, rows, rows, NULL, d);
+    else
+        t->kern->dict_grad(t->kern, &at, coef, rows, d, NULL);
+}
+
 static void attend_backward(sl_tape *t, sl_node *n)
 {
     const sl_kern *k = t->kern;
     sl_tokens a = tokens_of(t, n);
     sl_temp rows, ones;
-    if (!sl_wants(t, n, 1) || !temp_of(t, a.z->capacity, 2 * a.d_c, &rows))
+    parts p;
+    if (!sl_wants(t, n, 1) || !parts_of(t, a.z, a.by_token, &p) || !temp_of(t, p.capacity, 2 * a.d_c, &rows))
         return;
-    if (temp_of(t, a.z->capacity, 1, &ones)) {
+    if (temp_of(t, p.capacity, 1, &ones)) {
         k->fill(k, 1, &ones.x);
-        k->tokens_attend_back(k, &a, sl_in(t, n, 1), &n->out, &n->kept[AT], &n->grad, &rows.x);
-        clear_tail(t, a.z, &rows.x);
-        table_backward(t, n, 1, &a, &ones.x, &rows.x);
+        while (next_part(t, &p)) {
+            sl_tensor P = part_of(&p, &n->out), at = part_of(&p, &n->kept[AT]), dP = part_of(&p, &n->grad);
+            a.z = &p.z;
+            k->tokens_attend_back(k, &a, sl_in(t, n, 1), &P, &at, &dP, &rows.x);
+            table_backward(t, n, 1, a.by_token, &p, &ones.x, &rows.x);
+        }
         sl_temp_done(t, &ones);
     }
     sl_temp_done(t, &rows);
@@ -197,59 +252,86 @@ static void mix_forward(sl_tape *t, sl_node *n)
     t->kern->tokens_mix(t->kern, &a, &v, &n->out);
 }
 
-/* Room for what the kernel gives, [capacity, cols] each; false when the tape failed. */
+/* Room for what the kernel gives: rows of values for a part, the others for all entries. */
 enum { ROOM_P, ROOM_V, ROOM_V2, ROOM_GATE, ROOM_Z, ROOM_Z2, N_ROOM };
-typedef struct room { sl_temp x[N_ROOM]; bool has[N_ROOM]; } room;
+typedef struct room { sl_temp x[N_ROOM]; bool has[N_ROOM]; sl_tensor *P; /* its own, or the gradient itself */ } room;
 
-static sl_tensor *room_for(sl_tape *t, room *r, int which, bool wanted, int64_t rows, int64_t cols)
+static void room_for(sl_tape *t, room *r, int which, bool wanted, int64_t rows, int64_t cols)
 {
     r->has[which] = wanted && temp_of(t, rows, cols, &r->x[which]);
-    return r->has[which] ? &r->x[which].x : NULL;
+}
+
+/* The gradient of the pairs, 0, or room for what is added to it. */
+static void room_for_pairs(sl_tape *t, sl_node *n, room *r)
+{
+    double beta;
+    sl_tensor *d = sl_din(t, n, IN_P, &beta);
+    if (d && beta != 0)
+        room_for(t, r, ROOM_P, true, d->dim[0], sl_numel(d) / d->dim[0]);
+    r->P = d && beta != 0 ? (r->has[ROOM_P] ? &r->x[ROOM_P].x : NULL) : d;
+    if (r->P)
+        t->kern->fill(t->kern, 0, r->P);
 }
 
 /* The gradient of input i, one number or row an entry of z, plus what is beyond the last entry: 0. */
-static void add_rows_of(sl_tape *t, sl_node *n, int i, const sl_csr *z, sl_tensor *rows)
+static void add_rows_of(sl_tape *t, sl_node *n, int i, const sl_csr *z, room *r, int which)
 {
-    sl_tensor *d = rows ? sl_din_add(t, n, i) : NULL;
+    sl_tensor *d = r->has[which] ? sl_din_add(t, n, i) : NULL;
     if (!d)
         return;
-    clear_tail(t, z, rows);
+    clear_tail(t, z, &r->x[which].x);
     sl_tensor same = *d; /* of the same number of elements */
-    same.data = rows->data;
+    same.data = r->x[which].x.data;
     t->kern->axpby(t->kern, 1, &same, 1, d);
+}
+
+static void mix_part(sl_tape *t, sl_node *n, const sl_tokens *whole, const parts *p, room *r)
+{
+    sl_tokens a = *whole;
+    sl_tokens_value v = value_of(t, n);
+    sl_tensor some[N_ROOM], P = part_of(p, v.P), at = part_of(p, v.at), z = part_of(p, sl_in(t, n, IN_Z));
+    sl_tensor dy = a.each ? part_of(p, &n->grad) : rows_from(&n->grad, p->row0, p->rows), dP = { 0 };
+    for (int i = 0; i < N_ROOM; i++)
+        if (r->has[i])
+            some[i] = i == ROOM_V || i == ROOM_V2 ? r->x[i].x : part_of(p, &r->x[i].x);
+    if (r->P)
+        dP = part_of(p, r->P);
+#define GIVEN(i) (r->has[i] ? &some[i] : NULL)
+    sl_tokens_grad g = { r->P ? &dP : NULL, GIVEN(ROOM_V), GIVEN(ROOM_V2), GIVEN(ROOM_GATE), sl_din_add(t, n, IN_W), GIVEN(ROOM_Z), GIVEN(ROOM_Z2) };
+#undef GIVEN
+    a.z = &p->z;
+    v.P = &P;
+    v.at = &at;
+    if (t->status == SL_OK)
+        t->kern->tokens_mix_back(t->kern, &a, &v, &dy, &g);
+    if (g.V)
+        table_backward(t, n, IN_V, a.by_token, p, &z, g.V);
+    if (g.V_of_partner)
+        table_backward(t, n, IN_V, a.by_token, p, &z, g.V_of_partner);
+    if (g.gate)
+        table_backward(t, n, IN_GATE, a.by_token, p, NULL, g.gate);
 }
 
 static void mix_backward(sl_tape *t, sl_node *n)
 {
     sl_tokens a = mix_of(t, n);
-    sl_tokens_value v = value_of(t, n);
     room r = { .has = { false } };
-    int64_t cap = a.z->capacity, width = sl_cols(v.V);
+    parts p;
+    int64_t cap = a.z->capacity, width = sl_cols(sl_in(t, n, IN_V));
     bool dz = sl_wants(t, n, IN_Z) && !a.by_token, dV = sl_wants(t, n, IN_V);
-    sl_tokens_grad g = { .w = sl_din_add(t, n, IN_W) };
-    g.P = room_for(t, &r, ROOM_P, sl_wants(t, n, IN_P), cap, a.n_head * a.keep);
-    g.V = room_for(t, &r, ROOM_V, dV, cap, width);
-    g.V_of_partner = room_for(t, &r, ROOM_V2, dV && a.shuffle, cap, width);
-    g.gate = room_for(t, &r, ROOM_GATE, sl_wants(t, n, IN_GATE), cap, 1);
-    g.z = room_for(t, &r, ROOM_Z, dz, cap, 1);
-    g.z_of_partner = room_for(t, &r, ROOM_Z2, dz && a.shuffle, cap, 1);
-    if (g.P)
-        t->kern->fill(t->kern, 0, g.P);
-    if (t->status == SL_OK)
-        t->kern->tokens_mix_back(t->kern, &a, &v, &n->grad, &g);
-    add_rows_of(t, n, IN_P, a.z, g.P);
-    add_rows_of(t, n, IN_Z, a.z, g.z);
-    add_rows_of(t, n, IN_Z, a.z, g.z_of_partner);
-    sl_tensor *values[] = { g.V, g.V_of_partner };
-    for (int i = 0; i < 2; i++)
-        if (values[i]) {
-            clear_tail(t, a.z, values[i]);
-            table_backward(t, n, IN_V, &a, sl_in(t, n, IN_Z), values[i]);
-        }
-    if (g.gate) {
-        clear_tail(t, a.z, g.gate);
-        table_backward(t, n, IN_GATE, &a, NULL, g.gate);
-    }
+    if (!parts_of(t, a.z, a.by_token || a.shuffle, &p))
+        return;
+    room_for_pairs(t, n, &r);
+    room_for(t, &r, ROOM_V, dV, p.capacity, width);
+    room_for(t, &r, ROOM_V2, dV && a.shuffle, p.capacity, width);
+    room_for(t, &r, ROOM_GATE, sl_wants(t, n, IN_GATE), cap, 1);
+    room_for(t, &r, ROOM_Z, dz, cap, 1);
+    room_for(t, &r, ROOM_Z2, dz && a.shuffle, cap, 1);
+    while (t->status == SL_OK && next_part(t, &p))
+        mix_part(t, n, &a, &p, &r);
+    add_rows_of(t, n, IN_P, a.z, &r, ROOM_P);
+    add_rows_of(t, n, IN_Z, a.z, &r, ROOM_Z);
+    add_rows_of(t, n, IN_Z, a.z, &r, ROOM_Z2);
     for (int i = 0; i < N_ROOM; i++)
         if (r.has[i])
             sl_temp_done(t, &r.x[i]);
