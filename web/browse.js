@@ -92,7 +92,7 @@ const rowsPath = (s, more) => `set/${encodeURIComponent(s.set)}/rows?` + new URL
 async function showList(s) {
   const key = JSON.stringify([s.set, s.q, s.sort, s.down, s.columns]);
   if (key === list.key) return markRow(s);
-  const again = key !== list.key && list.key && JSON.parse(list.key)[1] === s.q && JSON.parse(list.key)[0] === s.set;
+  const before = list.key ? JSON.parse(list.key) : [], sameSet = before[0] === s.set, again = sameSet && before[1] === s.q;
   list.key = key;
   list.columns = columnNames(s);
   list.pages.clear();
@@ -104,8 +104,9 @@ async function showList(s) {
     list.total = app.total = first.total;
     $("q-error").hidden = true;
     $("count").textContent = first.total === app.set.features ? `${num(first.total)} features` : `${num(first.total)} of ${num(app.set.features)} features`;
+    $("none").hidden = first.total > 0;
     showHead(s);
-    $("scroll").scrollTop = first.place > 8 ? (first.place - 4) * ROW : 0;
+    $("scroll").scrollTop = !sameSet && first.place > 8 ? (first.place - 4) * ROW : 0;
     drawRows();
     if (!again) showDensity(s);
     if (s.view === "feature" && s.id === null && first.rows.length && !narrow()) go({ id: first.rows[0][0] }, true);

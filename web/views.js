@@ -9,7 +9,7 @@ const rounded = (v) => (v === null || v === undefined ? "–" : v.toFixed(2));
 /** Bars of counts from lo to hi; the tallest is named by a text for those who do not see it. */
 function bars(counts, lo, hi, label, log) {
   const W = 440, H = 104, base = 82, most = Math.max(1, ...counts), w = W / counts.length, f = log ? (v) => Math.log1p(v) / Math.log1p(most) : (v) => v / most;
-  return el("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label, preserveAspectRatio: "none" },
+  return el("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label },
     counts.map((v, i) => el("rect", { class: "fit", x: i * w, y: base - (v ? Math.max(1.5, f(v) * (base - 6)) : 0), width: w - 1, height: v ? Math.max(1.5, f(v) * (base - 6)) : 0 })),
     el("line", { class: "axis", x1: 0, x2: W, y1: base + .5, y2: base + .5 }),
     el("text", { x: 0, y: H - 6 }, num(lo)), el("text", { x: W, y: H - 6, "text-anchor": "end" }, num(hi)));

@@ -171,7 +171,7 @@ static sl_status open_path(sl__browse *b, const char *path, sl_err *err)
     char sub[1100];
     for (int i = 0; i < n; i++) {
         snprintf(sub, sizeof sub, "%.800s/%s", path, entry[i]->d_name);
-        if (st == SL_OK && entry[i]->d_name[0] != '.' && has_index(sub))
+        if (st == SL_OK && entry[i]->d_name[0] != '.' && sl_path_is_dir(sub) && has_index(sub))
             st = open_set(b, sub, err);
         free(entry[i]);
     }
