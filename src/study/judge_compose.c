@@ -87,9 +87,9 @@ static void label(void *user, int32_t latent, char text[64])
 static sl_status pictures_json(sl_run *r, const sl_words *w, const sl_composition_pictures *p, json_t **out, sl_err *err)
 {
     char *dot = NULL;
-    json_t *units = json_array(), *reuse = json_array();
     if (p->n_units > 0)
         SL_TRY(sl_composition_dot(r->ctx, p, label, (void *)(uintptr_t)w, &dot, err));
+    json_t *units = json_array(), *reuse = json_array();
     for (int64_t u = 0; u < p->n_units; u++)
         json_array_append_new(units, unit_json(w, &p->unit[u]));
     for (int64_t j = 0; p->reuse && j < p->d_sae; j++)
