@@ -101,6 +101,7 @@ static sl_status start(run *r, sl_ctx *ctx, sl_act_source *src, sl_err *err)
     SL_TRY(sl_sae_new(ctx, variant, s->d, s->F, &o, 0, &r->t.s, err));
     r->t.src = src;
     r->t.c = &r->c;
+    r->t.rows_at = -1;
     r->t.pc = sl_perturb_wanted(&r->pc) ? &r->pc : NULL;
     SL_TRY(sl_sae_trainer_open(&r->t, err));
     if (arms[r->j->arm].dense && !sl_kern_set_screen(r->t.k, SL_SCREEN_OFF))
@@ -182,11 +183,13 @@ double arm_flops(const size *s, int which)
 {
     double B = (double)s->B, d = (double)s->d, F = (double)s->F, k = (double)s->k;
     double encoder = 2 * B * d * F, sparse = 2 * B * k * d; /* a product of the batch with a dictionary; one of its codes with rows */
-    double plain = encoder + 4 * sparse, again = encoder + 3 * sparse; /* decode, and gradients of z, W_dec and W_enc; lost latents, W_enc twice */
+    /* decode, and gradients of z, W_dec and W_enc; of perturbed rows: latents that were lost, W_enc for these and the others. What codes cost that are
+     * found without a product depends on the data: as many exact values as are kept, at least. */
+    double plain = encoder + 4 * sparse, again = encoder + 3 * sparse, beside = 4 * sparse;
     switch (which) {
-    case GAUSS_LOWRANK: return plain + again + 2 * B * d * RANK;
+    case GAUSS_LOWRANK: return plain + beside + 2 * RANK * (B * d + F * d + B * F);
     case INJECT:
-    case DIRECT:
+    case DIRECT: return plain + beside + 2 * (B * d + F * d * B / 16 + B * F);
     case FEATDROP: return plain + again + 2 * B * d;
     case GAUSS_FULL: return plain + again;
     case CONTRACTIVE: return plain + 4 * F * d;

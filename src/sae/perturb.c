@@ -194,7 +194,8 @@ void sl_perturb_free(sl_perturb *p)
     if (!p)
         return;
     void *all[] = { p->act_sum, p->act_n, p->fss_num, p->fss_den, p->near, p->near_score, p->pair, p->pair_n, p->factor, p->turn, p->noise, p->small,
-                    p->basis, p->score, p->touched, p->seat, p->pool, p->pool_latent, p->pool_of };
+                    p->basis, p->score, p->touched, p->seat, p->pool, p->pool_latent, p->pool_of,
+                    p->pool_from, p->pool_near };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sl_free(p->ctx, all[i]);
     for (int i = 0; i < SL_PERTURB_VIEWS; i++) {

@@ -32,6 +32,7 @@ sl_perturb_terms sl_perturb_loss(sl_tape *t, const sl_sae *s, const sl_perturb_c
                                  double gamma, const sl_perturb_view *views, int n_views);
 sl_code sl_perturb_code(sl_tape *t, sl_latents z); /* latents as a code */
 
+enum { SL_PERTURB_BESIDE = 96 }; /* d_in from which few directions save time: measured, `./run bench perturb` */
 enum { SL_NEAR = 32, SL_PAIRS = 64, SL_PERTURB_VIEWS = 16 };
 /* Numbers of state, checkpointed. */
 enum { PT_LN_EPS, PT_FSS_NUM, PT_FSS_DEN, PT_LAST_F, PT_SATURATED, PT_SKIPPED, PT_ROWS, PT_SEEN, PT_STABLE, PT_LAST_FSS, PT_LAST_FVU, PT_DECAY_FROM, PT_NEAR_MADE, PT_N };
@@ -60,6 +61,7 @@ typedef struct sl_perturb {
     int32_t *touched, *seat;    /* [F] the candidates of a row; their places among these from 1, 0: not there, -1: active in the row */
     float *pool;                /* [pool_room, d] decoder rows of the latents that inject and direct take in a step of training; NULL: any latent */
     int32_t *pool_latent, *pool_of; /* [pool_room] which; [F] their places in the pool, -1: not in it */
+    int32_t *pool_from, *pool_near; /* [F + 1], [F, SL_NEAR]: the places of each latent's list that hold latents of the pool */
     int64_t pool_room, n_pool;
     sl_perturb_view view[SL_PERTURB_VIEWS];
     sl_tape *tape;              /* of attacks */

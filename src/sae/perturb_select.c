@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SOME = 64, BLOCK = 64, ACTIVE = -1 };
+enum { SOME = 64, BLOCK = 256, ACTIVE = -1 };
 static const double ALIVE = .05; /* firings left in memory below which a latent counts as dead here */
 
 /* ---- neighbour lists ---- */
@@ -118,16 +118,23 @@ static void offer(choice *c, int32_t j, float s)
     seat[j] = c->n;
 }
 
+static void offer_listed(choice *c, int64_t at)
+{
+    const sl_perturb *p = c->p;
+    if (c->n < p->F && p->near[at] >= 0 && eligible(c, p->near[at], NULL, 0))
+        offer(c, p->near[at], p->near_score[at]);
+}
+
 static void offer_neighbours(choice *c)
 {
     const sl_perturb *p = c->p;
-    int best = c->pooled ? SL_NEAR : SL_NEAR / 4; /* a row has many active latents: eight of each, but those in the pool are few */
-    for (int64_t e = c->z->row_ptr[c->r]; e < c->z->row_ptr[c->r + 1]; e++)
-        for (int i = 0; i < best && c->n < p->F; i++) {
-            int32_t j = p->near[(int64_t)c->z->idx[e] * SL_NEAR + i];
-            if (j >= 0 && eligible(c, j, NULL, 0))
-                offer(c, j, p->near_score[(int64_t)c->z->idx[e] * SL_NEAR + i]);
-        }
+    for (int64_t e = c->z->row_ptr[c->r]; e < c->z->row_ptr[c->r + 1]; e++) {
+        int64_t i = c->z->idx[e];
+        for (int32_t n = c->pooled ? p->pool_from[i] : 0; c->pooled && n < p->pool_from[i + 1]; n++)
+            offer_listed(c, p->pool_near[n]);
+        for (int n = 0; !c->pooled && n < SL_NEAR / 4; n++) /* the best eight of each: a row has many active latents */
+            offer_listed(c, i * SL_NEAR + n);
+    }
 }
 
 /* - |a_j - tau| / |w_j|, tau the row's smallest active value. */
@@ -239,7 +246,20 @@ bool sl_perturb_use_pool(sl_perturb *p)
     p->pool = sl_alloc(p->ctx, (size_t)(p->pool_room * p->d) * sizeof *p->pool);
     p->pool_latent = sl_alloc(p->ctx, (size_t)p->pool_room * sizeof *p->pool_latent);
     p->pool_of = sl_alloc(p->ctx, (size_t)p->F * sizeof *p->pool_of);
-    return p->pool && p->pool_latent && p->pool_of;
+    p->pool_from = sl_alloc(p->ctx, (size_t)(p->F + 1) * sizeof *p->pool_from);
+    p->pool_near = sl_alloc(p->ctx, (size_t)(p->F * SL_NEAR) * sizeof *p->pool_near);
+    return p->pool && p->pool_latent && p->pool_of && p->pool_from && p->pool_near;
+}
+
+static void list_pool(sl_perturb *p)
+{
+    int32_t n = 0;
+    for (int64_t f = 0; f < p->F; f++) {
+        for (int i = 0; i < SL_NEAR; i++)
+            if (p->near[f * SL_NEAR + i] >= 0 && p->pool_of[p->near[f * SL_NEAR + i]] >= 0)
+                p->pool_near[n++] = (int32_t)(f * SL_NEAR + i);
+        p->pool_from[f + 1] = n;
+    }
 }
 
 /* Every sixteenth row, from a random one on, picks one latent of all by its own scores; the pool is what they picked. */
@@ -258,5 +278,5 @@ void sl_perturb_draw_pool(sl_perturb *p, const float *x, const sl_csr *z, int64_
         p->pool_of[j] = (int32_t)p->n_pool;
         p->pool_latent[p->n_pool] = j;
         memcpy(p->pool + p->n_pool++ * p->d, W + (int64_t)j * p->d, (size_t)p->d * sizeof *p->pool);
-    }
+    }    list_pool(p);
 }

@@ -113,7 +113,7 @@ static void prepare_step(sl_sae_trainer *t, const sl_act_batch *b, step *p)
     sl_sae_trainer_count_dead(t);
     p->batch = (sl_sae_batch){ .step = t->step, .steps = t->c->steps, .n = b->n, .d_bar = t->d_bar, .k_start = t->c->k_start,
                                  .k_steps = (int64_t)(t->c->k_anneal * (double)t->c->steps), .n_dead = t->n_dead, .alive = t->n_dead ? &p->alive : NULL,
-                                 .keep = t->perturb && t->pc->mode != SL_STABILITY_DENOISE && sl_perturb_few(t->pc) };
+                                 .keep = t->perturb && t->pc->mode != SL_STABILITY_DENOISE && sl_perturb_few(t->pc) && t->s->d_in >= SL_PERTURB_BESIDE };
 }
 
 static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
