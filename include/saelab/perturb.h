@@ -61,6 +61,7 @@ typedef struct sl_perturb_config { /* option table sl_perturb_opts: the map `per
     int64_t rank;               /* gauss: directions of a batch, drawn anew each step; 0: all of d_in */
     int64_t q;                  /* latents a row of inject, direct and featdrop */
     double alpha;               /* inject: strength in units of the latent's mean active value */
+    double with_gauss;          /* inject: Gaussian noise of this relative magnitude on top; the target does not see it */
     int select;                 /* nn|cofire|leak|fragile|margin|uniform: how inject and direct choose latents */
     double beta;                /* sharpness of the choice, exp(beta times z-score), mixed with a tenth of uniform */
     int64_t refresh;            /* steps between new neighbour lists */

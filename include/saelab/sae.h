@@ -104,6 +104,7 @@ typedef struct sl_sae_train_config { /* option table sl_sae_train_opts */
     double decay_fraction;      /* linear: falls over the last fraction of the steps */
     double lr_end;              /* linear, cosine: to this share of lr */
     double beta1, beta2, clip;
+    double weight_decay;        /* decoupled, of W_enc and W_dec (arXiv 2603.04198); rows kept at norm 1 do not feel it */
     int64_t k_start;            /* first k of variants that have one; 0: k from the start */
     double k_anneal;            /* share of the steps over which k moves from k_start */
     int decoder;                /* recipe|unit|free rows of W_dec */

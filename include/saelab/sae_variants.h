@@ -25,8 +25,8 @@ typedef struct sl_batchtopk_options { /* variant "batchtopk" */
     double aux_alpha;
 } sl_batchtopk_options;
 
-typedef struct sl_matryoshka_options { /* variant "matryoshka" */
-    int64_t k;              /* as of "batchtopk" */
+typedef struct sl_matryoshka_options { /* variants "matryoshka" and "matryoshka_topk" */
+    int64_t k;              /* as of "batchtopk"; matryoshka_topk: as of "topk" */
     const char *prefixes;   /* "0.25,0.5,1": shares of the latents at which the nested prefixes end */
     int64_t k_aux;          /* as of "topk" */
     double aux_alpha;

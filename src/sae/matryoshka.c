@@ -3,7 +3,8 @@
  *   L = sum_i w |x - x^_{1:g_i}|^2 / (B d_bar) + aux_alpha AuxK      w = 1 / G
  * Each prefix must reconstruct alone, so that early latents stay general. AuxK looks at the whole. x^_{1:g_i} is made from
  * x^_{1:g_(i-1)} and the slice between, so that all prefixes cost one decoding. Differs from the paper: w is 1 / G, theirs 1 (recipe
- * saelens), dictionary_learning's 1 / G^2; d_bar (recipe saelab). Saved for SAELens as jumprelu, as BatchTopK. */
+ * saelens), dictionary_learning's 1 / G^2; d_bar (recipe saelab). Saved for SAELens as jumprelu, as BatchTopK.
+ * matryoshka_topk: the same loss on TopK's z, for comparisons among SAEs that all have exactly k latents a row; saved as topk. */
 #include "sae/batchtopk.h"
 
 #include <math.h>
@@ -71,6 +72,30 @@ static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_s
         l = sl_add(t, l, sl_sae_auxk(t, s, p, o->k_aux, o->aux_alpha, b));
     return l;
 }
+
+/* ---- on TopK ---- */
+
+static int64_t max_active_topk(const void *opts, int64_t d_sae)
+{
+    (void)d_sae;
+    return ((const sl_matryoshka_options *)opts)->k;
+}
+
+static sl_latents encode_topk(sl_tape *t, const sl_sae *s, sl_var x, const sl_sae_batch *b)
+{
+    return (sl_latents){ .sparse = sl_sae_encode_topk(t, s, x, ((const sl_matryoshka_options *)s->opts)->k, b) };
+}
+
+static const char *const cfg_keys_topk[] = { "k", NULL };
+
+const sl_sae_ops sl_sae_matryoshka_topk = {
+    .info = { "matryoshka_topk", "nested prefixes on TopK", "arXiv 2503.17547, 2406.04093", options, sizeof(sl_matryoshka_options) },
+    .saelens = "topk", .cfg_keys = cfg_keys_topk,
+    .check = check, .unit_decoder = sl_sae_always_unit, .max_active = max_active_topk,
+    .encode = encode_topk, .loss = loss,
+};
+
+/* ---- on BatchTopK ---- */
 
 const sl_sae_ops sl_sae_matryoshka = {
     .info = { "matryoshka", "nested prefixes on BatchTopK", "arXiv 2503.17547", options, sizeof(sl_matryoshka_options) },

@@ -62,6 +62,8 @@ sl_status sl_perturb_check(const sl_sae *s, const sl_perturb_config *c, sl_err *
         return sl_fail(err, SL_ARG, "antithetic", "gauss, uniform, shaped or direct with an even number of views", "noise of this type has no opposite");
     if (c->mode == SL_STABILITY_TWO_VIEW && (c->views % 2 || c->type == SL_PERTURB_INJECT || c->type == SL_PERTURB_FEATDROP))
         return sl_fail(err, SL_ARG, "mode", "two_view with an even number of views and a target that is z", "views come in pairs");
+    if (c->with_gauss > 0 && c->type != SL_PERTURB_INJECT)
+        return sl_fail(err, SL_ARG, "with_gauss", "type inject", "this type takes no noise on top");
     if (c->eps_min >= c->eps_max)
         return sl_fail(err, SL_ARG, "eps_min", "less than eps_max", "%g and %g", c->eps_min, c->eps_max);
     bool sized = opposite_exists(c) || c->type == SL_PERTURB_FGSM || c->type == SL_PERTURB_PGD || c->type == SL_PERTURB_LATENT || c->type == SL_PERTURB_MASK ||

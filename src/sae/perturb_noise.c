@@ -194,6 +194,24 @@ static void scale_coefficients(const make *m, int64_t r, double by)
     }
 }
 
+/* delta += g, |g| = with_gauss |x|, of the rows that are perturbed. The view's own rows, not yet written, hold the noise. */
+static void add_gauss(make *m)
+{
+    const sl_perturb *p = m->p;
+    sl_tensor y = m->v->x;
+    if (!(p->c->with_gauss > 0))
+        return;
+    p->k->noise_rows(p->k, (uint64_t)p->c->seed, (uint64_t)m->key.step, m->key.first, m->key.view, false, &y);
+    for (int64_t r = 0; r < m->n; r++) {
+        const float *g = (const float *)y.data + r * p->d;
+        float *delta = p->noise + r * p->d;
+        double length = sl_perturb_norm(g, NULL, p->d);
+        double by = m->v->valid[r] && length > 0 ? p->c->with_gauss * sl_perturb_norm(m->x + r * p->d, m->mean, p->d) / length : 0;
+        for (int64_t j = 0; j < p->d; j++)
+            delta[j] += (float)(by * (double)g[j]);
+    }
+}
+
 /* x + delta, each valid row's delta at its size; counts what was achieved. */
 static void finish(make *m, bool relative, double sign)
 {
@@ -238,7 +256,10 @@ static sl_status fill_delta(make *m, bool *relative, sl_err *err)
     case SL_PERTURB_MASK:
     case SL_PERTURB_MASK_ROTATED: each_row(m, mask_row); return SL_OK;
     case SL_PERTURB_QUANT: each_row(m, quant_row); return SL_OK;
-    case SL_PERTURB_INJECT: each_row(m, inject_row); return SL_OK;
+    case SL_PERTURB_INJECT:
+        each_row(m, inject_row);
+        add_gauss(m);
+        return SL_OK;
     case SL_PERTURB_FEATDROP: each_row(m, drop_row); return SL_OK;
     default: each_row(m, latent_row); return SL_OK;
     }
@@ -263,6 +284,8 @@ static void begin_move(make *m)
         }
     } else if (p->c->type == SL_PERTURB_GAUSS && p->c->rank > 0)
         v->move = (sl_move){ .dirs = sl_tensor_of(SL_F32, p->basis, 2, p->c->rank, p->d), .coef = sl_tensor_of(SL_F32, v->coef, 2, m->n, p->c->rank) };
+    if (p->c->with_gauss > 0) /* then delta lies along any direction */
+        v->move = (sl_move){ 0 };
 }
 
 sl_status sl_perturb_make(sl_perturb *p, const float *x, const float *mean, const sl_csr *z, int64_t n, sl_perturb_key key, double eps, int at, sl_err *err)

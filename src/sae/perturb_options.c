@@ -25,6 +25,7 @@ const sl_opt sl_perturb_opts[] = {
     SL_OPT_INT(sl_perturb_config, rank, 0, 0, 65536, "directions", "gauss: random directions a step; 0: all"),
     SL_OPT_INT(sl_perturb_config, q, 1, 1, 16, "latents", "inject, direct, featdrop: latents a row"),
     SL_OPT_FLOAT(sl_perturb_config, alpha, 1, 0, 100, "", "inject: strength in units of the latent's mean active value"),
+    SL_OPT_FLOAT(sl_perturb_config, with_gauss, 0, 0, 10, "of |x|", "inject: Gaussian noise on top"),
     SL_OPT_CHOICE(sl_perturb_config, select, SL_SELECT_NN, selections, "inject, direct: which latents"),
     SL_OPT_FLOAT(sl_perturb_config, beta, 4, 0, 100, "", "sharpness of the selection"),
     SL_OPT_INT(sl_perturb_config, refresh, 200, 1, 1000000000, "steps", "between new neighbour lists"),

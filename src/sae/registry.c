@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const sl_sae_ops *const variants[] = {
-    &sl_sae_standard, &sl_sae_topk, &sl_sae_batchtopk, &sl_sae_matryoshka, &sl_sae_matching_pursuit,
+    &sl_sae_standard, &sl_sae_topk, &sl_sae_batchtopk, &sl_sae_matryoshka, &sl_sae_matryoshka_topk, &sl_sae_matching_pursuit,
     &sl_sae_jumprelu, &sl_sae_gated, &sl_sae_p_anneal, &sl_sae_transcoder, &sl_sae_skip_transcoder, &sl_sae_mlp_decoder,
     &sl_sae_polysae, &sl_sae_compositional,
     NULL

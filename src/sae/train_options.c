@@ -28,6 +28,7 @@ const sl_opt sl_sae_train_opts[] = {
     SL_OPT_FLOAT(sl_sae_train_config, beta1, .9, 0, .99999, "", "Adam"),
     SL_OPT_FLOAT(sl_sae_train_config, beta2, .999, 0, .9999999, "", "Adam"),
     SL_OPT_FLOAT(sl_sae_train_config, clip, 1, 0, 1e9, "", "largest norm of the whole gradient; 0: no limit"),
+    SL_OPT_FLOAT(sl_sae_train_config, weight_decay, 0, 0, 100, "", "decoupled, of W_enc and W_dec; rows kept at norm 1 do not feel it"),
     SL_OPT_INT(sl_sae_train_config, k_start, 0, 0, 65536, "latents", "first k of variants that have one, moving linearly to it; 0: k from the start"),
     SL_OPT_FLOAT(sl_sae_train_config, k_anneal, .2, 0, 1, "of the steps", "share of the run over which k moves from k_start"),
     SL_OPT_CHOICE(sl_sae_train_config, decoder, BY_RECIPE, decoders, "rows of W_dec renormalised to 1 after each step, or free"),
@@ -73,7 +74,7 @@ void sl_sae_trainer_plan(sl_sae_trainer *t)
     t->log_every = c->steps > CURVE_POINTS ? c->steps / CURVE_POINTS : 1;
     double run = (double)c->steps * (double)t->batch;
     t->window = c->dead_window > 0 ? c->dead_window : (int64_t)ceil(fmin(1e7, run / 10));
-    t->optim = (sl_optim){ .kind = SL_OPTIM_ADAMW, .beta1 = c->beta1, .beta2 = c->beta2, .eps = 1e-8, .clip = c->clip };
+    t->optim = (sl_optim){ .kind = SL_OPTIM_ADAMW, .beta1 = c->beta1, .beta2 = c->beta2, .eps = 1e-8, .clip = c->clip, .weight_decay = c->weight_decay };
     t->sched = (sl_schedule){ .kind = SL_SCHED_LINEAR_DECAY, .lr = c->lr, .min_lr = c->lr_end * c->lr, .warmup = c->warmup < tenth ? c->warmup : tenth,
                               .decay_start = c->steps - (int64_t)(c->decay_fraction * (double)c->steps), .steps = c->steps };
     if (c->schedule != SL_SAE_LINEAR)
@@ -100,6 +101,8 @@ sl_status sl_sae_trainer_first_weights(sl_sae_trainer *t, sl_err *err)
     bool project = c->project == BY_RECIPE ? s->recipe->project : c->project == ON;
     set_flag(s->W_dec, SL_PARAM_UNIT_ROWS, unit);
     set_flag(s->W_dec, SL_PARAM_NO_PROJECT, !project);
+    set_flag(s->W_dec, SL_PARAM_DECAY, c->weight_decay > 0);
+    set_flag(s->W_enc, SL_PARAM_DECAY, c->weight_decay > 0);
     set_flag(s->W_dec, SL_PARAM_FROZEN, c->control == SL_SAE_FROZEN_DECODER);
     set_flag(s->W_enc, SL_PARAM_FROZEN, c->control == SL_SAE_RANDOM_ENCODER);
     set_flag(s->b_enc, SL_PARAM_FROZEN, c->control == SL_SAE_RANDOM_ENCODER);

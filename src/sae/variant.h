@@ -89,7 +89,7 @@ typedef struct sl_sae_ops {
 } sl_sae_ops;
 
 extern const sl_sae_ops sl_sae_jumprelu, sl_sae_gated, sl_sae_p_anneal, sl_sae_transcoder, sl_sae_skip_transcoder, sl_sae_mlp_decoder, sl_sae_polysae, sl_sae_compositional;
-extern const sl_sae_ops sl_sae_standard, sl_sae_topk, sl_sae_batchtopk, sl_sae_matryoshka, sl_sae_matching_pursuit;
+extern const sl_sae_ops sl_sae_standard, sl_sae_topk, sl_sae_batchtopk, sl_sae_matryoshka, sl_sae_matryoshka_topk, sl_sae_matching_pursuit;
 const sl_sae_ops *sl_sae_ops_find(const char *name); /* NULL when there is none */
 
 /* NEW and READY hold weights for raw activations (those of NEW are random); an interrupted training leaves TRAINING. */

@@ -8,6 +8,8 @@ const variant_case variant_cases[] = {
     { .variant = "batchtopk", .label = "", .opts = &(sl_batchtopk_options){ .k = 3, .k_aux = 5, .aux_alpha = .1 }, .k = 3, .per_batch = true, .uses_dead = true, .fvu = .7 },
     { .variant = "matryoshka", .label = "", .opts = &(sl_matryoshka_options){ .k = 3, .prefixes = "0.25,0.5,1", .k_aux = 5, .aux_alpha = .1 }, .k = 3, .per_batch = true,
       .ordered = true, .uses_dead = true, .fvu = .8 },
+    { .variant = "matryoshka_topk", .label = "", .opts = &(sl_matryoshka_options){ .k = 3, .prefixes = "0.25,0.5,1", .k_aux = 5, .aux_alpha = .1 }, .k = 3, .ordered = true,
+      .uses_dead = true, .fvu = .8 },
     { .variant = "matching_pursuit", .label = "", .opts = &(sl_matching_pursuit_options){ .max_iterations = 4 }, .fvu = .7 },
     { .variant = "standard", .label = "tuned", .opts = &(sl_standard_options){ .l1 = .2, .l1_warmup = 0, .target_l0 = 3 }, .fvu = .7 },
     { .variant = "jumprelu", .label = "target", .opts = &(sl_jumprelu_options){ .penalty = 0, .weight = .05, .target_l0 = 4, .bandwidth = .5, .threshold = .1, .tanh_scale = 1 }, .fvu = .7 },

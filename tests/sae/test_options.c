@@ -61,7 +61,7 @@ static void every_option_matters(void **state)
     static const struct { const char *name, *text; } change[] = {
         { "recipe", "saelens" }, { "recipe", "dictionary_learning" }, { "recipe", "sparsify" }, { "schedule", "linear" }, { "schedule", "cosine" }, { "k_start", "9" },
         { "decoder", "free" }, { "project", "off" }, { "encoder", "random" }, { "b_dec", "zero" }, { "b_dec", "median" }, { "control", "frozen_decoder" },
-        { "control", "soft_frozen_decoder" }, { "control", "random_encoder" }, { "resample_every", "4" }, { "ema", "0.9" },
+        { "control", "soft_frozen_decoder" }, { "control", "random_encoder" }, { "resample_every", "4" }, { "ema", "0.9" }, { "weight_decay", "1" },
     };
     sl_sae_train_config c = plain();
     c.lr = .1; /* so that rows leave the cone of the soft-frozen decoder */
@@ -232,6 +232,29 @@ static void decoder_free_or_unit(void **state)
     finish(&t);
 }
 
+/* Without a gradient to speak of, lr wd of the encoder's norm goes each step; unit rows of the decoder stay. */
+static void weight_decay_shrinks_the_encoder(void **state)
+{
+    (void)state;
+    trained t[2];
+    double norm[2] = { 0 };
+    for (int i = 0; i < 2; i++) {
+        sl_sae_train_config c = plain();
+        c.lr = 1e-4;
+        c.schedule = SL_SAE_CONSTANT;
+        c.warmup = 0;
+        c.weight_decay = i ? 100 : 0;
+        c.normalize = false;
+        train(&t[i], &c, NULL);
+        for (int f = 0; f < F; f++)
+            norm[i] += row_norm(data(t[i].s->W_enc) + f * D, D) / F;
+        for (int f = 0; f < F; f++)
+            assert_true(fabs(row_norm(data(t[i].s->W_dec) + f * D, D) - 1) < 1e-5);
+        finish(&t[i]);
+    }
+    assert_true(fabs(norm[1] / norm[0] - pow(1 - 1e-2, STEPS)) < 5e-3);
+}
+
 /* Without learning, only resampling changes a weight: a latent that did not fire in the first batch becomes the direction of a row. */
 static void dead_latents_start_anew(void **state)
 {
@@ -387,7 +410,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_option_matters), cmocka_unit_test(recipes_begin_differently), cmocka_unit_test(median_of_rows),
-        cmocka_unit_test(controls_hold_what_they_say), cmocka_unit_test(decoder_free_or_unit), cmocka_unit_test(dead_latents_start_anew),
+        cmocka_unit_test(controls_hold_what_they_say), cmocka_unit_test(decoder_free_or_unit), cmocka_unit_test(weight_decay_shrinks_the_encoder), cmocka_unit_test(dead_latents_start_anew),
         cmocka_unit_test(mean_weights), cmocka_unit_test(resume_with_everything), cmocka_unit_test(schedules), cmocka_unit_test(what_does_not_fit),
     };
     return cmocka_run_group_tests_name("sae_options", tests, NULL, NULL);

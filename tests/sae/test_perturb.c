@@ -188,6 +188,33 @@ static void injection_is_leakage(void **state)
     sl_ctx_free(ctx);
 }
 
+/* with_gauss: the same injection and target, and noise of exactly that size more. */
+static void noise_on_top_of_an_injection(void **state)
+{
+    (void)state;
+    static result plain, more;
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_sae *s = topk(ctx);
+    rows x;
+    rows_normal(&x, N, D, 0, 1);
+    sl_perturb_config c = config(SL_PERTURB_INJECT);
+    apply(ctx, s, &c, x.x, 0, -1, &plain);
+    c.with_gauss = .3;
+    apply(ctx, s, &c, x.x, 0, -1, &more);
+    for (int b = 0; b < N; b++) {
+        assert_int_equal(more.valid[b], plain.valid[b]);
+        double got = size(more.x + b * D, plain.x + b * D) / size(x.x + b * D, NULL);
+        assert_true(!plain.valid[b] || fabs(got - .3) < 1e-5);
+        for (int f = 0; f < F; f++)
+            assert_true(at(&more.z, b, f) == at(&plain.z, b, f));
+    }
+    sl_codes_release(ctx, &plain.z);
+    sl_codes_release(ctx, &more.z);
+    rows_release(&x);
+    sl_sae_free(s);
+    sl_ctx_free(ctx);
+}
+
 static void quantisation_by_hand(void **state)
 {
     (void)state;
@@ -277,6 +304,9 @@ static void what_does_not_fit_is_refused(void **state)
     c = config(SL_PERTURB_MASK);
     c.antithetic = true;
     c.views = 2;
+    assert_int_equal(sl_perturb_check(s, &c, &err), SL_ARG);
+    c = config(SL_PERTURB_GAUSS);
+    c.with_gauss = .1;
     assert_int_equal(sl_perturb_check(s, &c, &err), SL_ARG);
     c = config(SL_PERTURB_QUANT);
     c.adaptive = true;
@@ -449,6 +479,7 @@ int main(void)
         cmocka_unit_test(a_batch_may_be_cut),
         cmocka_unit_test(targets_say_what_was_moved),
         cmocka_unit_test(injection_is_leakage),
+        cmocka_unit_test(noise_on_top_of_an_injection),
         cmocka_unit_test(quantisation_by_hand),
         cmocka_unit_test(opposite_views_cancel),
         cmocka_unit_test(odd_rows),
