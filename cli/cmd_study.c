@@ -1,4 +1,4 @@
-/* saelab study list | show | run | plot, and the demo. */
+/* saelab study list | show | run | plot | confirm, and the demo. */
 #include "cmd.h"
 
 #include <dirent.h>
@@ -332,6 +332,45 @@ const command CMD_STUDY_PLOT = {
     .name = "study plot", .args = "[RUN...]", .max_args = -1, .what = "Draw the plots and the report of finished runs again.",
     .text = "RUN is the folder of a finished run; none: all runs of the plan that are here.",
     .groups = PLOT_GROUPS, .cfg_size = sizeof(plot_cfg), .run = plot,
+};
+
+/* ---- confirm ---- */
+
+static const opt_group CONFIRM_GROUPS[] = { { "Options", NULL, sl_confirm_opts, 0 }, { NULL, NULL, NULL, 0 } };
+
+/* Verdict and sentence. */
+static sl_status confirm_report(cli *c, const sl_confirm_config *f, sl_err *err)
+{
+    char path[PATH_MAX];
+    json_error_t why;
+    snprintf(path, sizeof path, "%.4000s/confirm.json", f->out_dir);
+    json_t *all = json_load_file(path, 0, &why);
+    if (!all)
+        return sl_fail(err, SL_DATA, path, "JSON", "line %d: %s", why.line, why.text);
+    const char *sentence = json_string_value(json_object_get(json_object_get(all, "decision"), "sentence"));
+    say(c, "%s\n", sentence ? sentence : "");
+    c->result = json_pack("{s:s, s:O, s:O?, s:O?, s:O?}", "out_dir", f->out_dir, "decision", json_object_get(all, "decision"), "decision_at_1", json_object_get(all, "decision_at_1"),
+                          "decision_at_2", json_object_get(all, "decision_at_2"), "targeting", json_object_get(all, "targeting"));
+    json_decref(all);
+    next_step(c, "open %s/report.html", f->out_dir);
+    return SL_OK;
+}
+
+static sl_status confirm(cli *c, sl_err *err)
+{
+    const sl_confirm_config *f = c->cfg;
+    char dir[PATH_MAX];
+    SL_TRY(find_study(c->n_args > 0 ? c->args[0] : NULL, dir, err));
+    SL_TRY(sl_study_confirm(c->ctx, dir, f, err));
+    return confirm_report(c, f, err);
+}
+
+const command CMD_STUDY_CONFIRM = {
+    .name = "study confirm", .args = "[STUDY]", .max_args = 1, .what = "Decide a study's claim on fresh seeds.",
+    .text = "Settings are chosen on selection seeds, then every arm is trained on fresh ones, and the decision rule writes the sentence. As many fits run at a time as there are "
+            "threads; an interrupted confirmation goes on when the same command is given again.",
+    .examples = "  saelab study confirm purification -o confirm\n  saelab study confirm compositional --profile smoke\n",
+    .groups = CONFIRM_GROUPS, .cfg_size = sizeof(sl_confirm_config), .run = confirm,
 };
 
 /* ---- demo ---- */

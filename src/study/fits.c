@@ -20,6 +20,7 @@ static json_t *point_json(const char *variant, const sl_sae_step *c, const sl_pe
     json_object_set_new(j, "fss", number_or_null(p->fss));
     json_object_set_new(j, "eps", number_or_null(p->eps));
     json_object_set_new(j, "gamma", number_or_null(p->gamma));
+    json_object_set_new(j, "achieved", number_or_null(p->achieved));
     return j;
 }
 

@@ -33,9 +33,11 @@ const sl_opt sl_plan_acts_opts[] = {
 };
 
 static const char *const RUN_MAPS[] = { "lm", "acts", "worlds", "arms", "quick", "full", "smoke", NULL };
-static const char *const PROFILE_MAPS[] = { "lm", "acts", "worlds", "every_world", "every_arm", "arms", NULL };
+static const char *const CONFIRM_MAPS[] = { "lm", "acts", "worlds", "arms", "quick", "full", "smoke", "design", "slots", NULL }; /* confirm_plan.c reads the last two */
+static const char *const PROFILE_MAPS[] = { "lm", "acts", "worlds", "every_world", "every_arm", "arms", "design", NULL };
 
 static bool is_run(const char *key) { return strncmp(key, "run", 3) == 0; }
+static bool is_confirm(const char *key) { return strcmp(key, "confirm") == 0; }
 
 static sl_status names_of(sl_ynode root, char *out, size_t size, sl_err *err)
 {
@@ -47,9 +49,9 @@ static sl_status names_of(sl_ynode root, char *out, size_t size, sl_err *err)
         if (key && is_run(key)) {
             int n = snprintf(out + used, size - used, "%s%s", used ? ", " : "", key);
             used += n > 0 && (size_t)n < size - used ? (size_t)n : 0;
-        } else if (!key || (strcmp(key, "study") != 0 && strcmp(key, "question") != 0)) {
+        } else if (!key || (strcmp(key, "study") != 0 && strcmp(key, "question") != 0 && !is_confirm(key))) {
             sl_ynode_where(sl_ynode_key(root, i), where);
-            return sl_fail(err, SL_CONFIG, where, "study, question, or a run's name that starts with 'run'", "unknown key '%s'", key ? key : "?");
+            return sl_fail(err, SL_CONFIG, where, "study, question, confirm, or a run's name that starts with 'run'", "unknown key '%s'", key ? key : "?");
         }
     }
     return SL_OK;
@@ -144,13 +146,13 @@ static sl_status read_run(sl_plan *p, sl_ynode root, sl_err *err)
         return sl_fail(err, SL_MEM, "plan", NULL, "no memory for its strings");
     char names[512];
     SL_TRY(names_of(root, names, sizeof names, err));
-    sl_ynode run = is_run(p->run_name) ? sl_ynode_get(root, p->run_name) : (sl_ynode){ 0 };
+    sl_ynode run = is_run(p->run_name) || is_confirm(p->run_name) ? sl_ynode_get(root, p->run_name) : (sl_ynode){ 0 };
     if (sl_ynode_kind(run) != SL_Y_MAP)
         return sl_fail(err, SL_ARG, "--out_dir", names, "the plan of study %s has no run named '%s'", p->study, p->run_name);
     sl_opts_default(sl_plan_run_opts, &p->run);
     sl_opts_default(sl_plan_lm_opts, &p->lm);
     sl_opts_default(sl_plan_acts_opts, &p->acts);
-    SL_TRY(sl_opts_from_yaml(p->ctx, sl_plan_run_opts, &p->run, run, RUN_MAPS, err));
+    SL_TRY(sl_opts_from_yaml(p->ctx, sl_plan_run_opts, &p->run, run, is_confirm(p->run_name) ? CONFIRM_MAPS : RUN_MAPS, err));
     SL_TRY(read_lm(p, sl_ynode_get(run, "lm"), true, err));
     sl_ynode acts = sl_ynode_get(run, "acts");
     if (sl_ynode_kind(acts) != SL_Y_NONE)

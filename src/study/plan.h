@@ -62,6 +62,9 @@ typedef struct sl_arm_how { /* option table sl_arm_opts */
     int64_t rows;            /* baselines: rows to fit on */
     double budget;           /* factor on the steps, for comparisons at equal compute */
     int64_t seeds;           /* fewer than the run's; 0: as many */
+    const char *of;          /* confirmations: the family that it is a setting of; NULL: its own name */
+    double ratio;            /* confirmations: compute of one of its steps, a plain step being 1 */
+    double at;               /* confirmations: its steps in units of the treatment's; 0: at equal compute, by ratio */
 } sl_arm_how;
 
 /* One arm on one data set: a named configuration of an SAE or of a baseline. */

@@ -10,6 +10,9 @@ const sl_opt sl_arm_opts[] = {
     SL_OPT_INT(sl_arm_how, rows, 20000, 2, 1e7, "rows", "that a baseline is fitted to"),
     SL_OPT_FLOAT(sl_arm_how, budget, 1, .01, 100, "", "factor on the steps: a plain arm with the compute of a dearer one"),
     SL_OPT_INT(sl_arm_how, seeds, 0, 0, 100, "seeds", "of this arm, where it needs fewer than the run; 0: as many"),
+    SL_OPT_STR(sl_arm_how, of, NULL, "confirmations: the family that the arm is a setting of; none: its own name"),
+    SL_OPT_FLOAT(sl_arm_how, ratio, 1, .1, 100, "", "confirmations: compute of a step, a plain one being 1"),
+    SL_OPT_FLOAT(sl_arm_how, at, 0, 0, 100, "", "confirmations: steps in units of the treatment's; 0: at equal compute, by ratio"),
     SL_OPT_END
 };
 

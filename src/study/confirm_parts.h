@@ -1,0 +1,24 @@
+/* What the writers of a confirmation's results share. */
+#ifndef SL_STUDY_CONFIRM_PARTS_H
+#define SL_STUDY_CONFIRM_PARTS_H
+
+#include "study/confirm.h"
+
+enum { SL_RATIOS = 3 }; /* the committed ratio, 1.0, 2.0 */
+
+typedef struct sl_confirm_results {
+    sl_confirm *c;
+    sl_table t;
+    const char **world, **arm;  /* of the table; owned */
+    sl_decision decision[SL_RATIOS];
+    sl_decision targeting;
+    bool has_targeting;
+    double common_share;        /* of the parents that any SAE matched: those that all did */
+} sl_confirm_results;
+
+extern const char *const sl_purification_metrics[], *const sl_composition_metrics[]; /* NULL-terminated */
+
+/* results.md and report.html: the same tables. */
+sl_status sl_confirm_pages(const sl_confirm_results *r, sl_err *err) SL_USE_RESULT;
+
+#endif

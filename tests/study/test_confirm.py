@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""`saelab study confirm`: what it leaves, that a killed one goes on to the same figures, that the number of threads changes nothing, its errors."""
+import json
+import os
+import random
+import shutil
+import time
+
+from harness import KILL, error_line, main
+
+PLAN = """study: tiny
+question: Does the machinery work?
+confirm:
+  what: a confirmation in seconds
+  worlds:
+    toy_128: {samples: 10000, eval_rows: 300, every_arm: {d_sae: 64, k: 5, batch: 100, lr: 2e-3}}
+  arms:
+    base: {variant: topk}
+    gauss_1: {of: gauss, ratio: 1.5, variant: topk, perturb: {type: gauss, eps: .3, gamma: .3}}
+    gauss_2: {of: gauss, ratio: 1.5, variant: topk, perturb: {type: gauss, eps: .3, gamma: 3}}
+    inject: {ratio: 2, variant: topk, perturb: {type: inject, gamma: .3}}
+    wild: {variant: topk, lr: 10, clip: 0}
+    random: {baseline: random, rows: 500}
+    pilot_base: {of: pilot, at: 1, seeds: 1, variant: topk}
+  design: {rule: purification, seeds: 2, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
+           stability_rows: 200, noise: gauss, uniform: uniform}
+  slots:
+    base: {of: base}
+    base_1: {like: base, at: 1}
+    base_2: {like: base, at: 2}
+    treatment: {of: "gauss,inject"}
+    wild: {of: wild}
+    inject: {of: inject}
+    uniform: {like: inject, perturb: {select: uniform}}
+    direct: {like: inject, perturb: {type: direct}}
+    random: {of: random}
+"""
+
+
+def confirm(place, *args, **kw):
+    return place.run("study", "confirm", place.study, "-o", place.path("confirm"), *args, **kw)
+
+
+def figures(place):
+    got = place.json("confirm", "confirm.json")
+    return json.dumps({k: got[k] for k in ("decision", "values", "chosen", "targeting")}, sort_keys=True)
+
+
+def what_it_leaves(place):
+    place.write("experiment.yaml", PLAN)
+    out, _ = confirm(place)
+    got = place.json("confirm", "confirm.json")
+    assert got["decision"]["sentence"] in out
+    assert got["decision"]["verdict"] in ("SUPPORTED", "NOT SUPPORTED", "INCONCLUSIVE")
+    assert len(got["decision"]["checks"]) == 2 + 4 and len(got["targeting"]["checks"]) == 1
+    arms = got["values"]["toy_128"]
+    assert set(arms) == {"base", "base_1", "base_2", "treatment", "wild", "inject", "uniform", "direct", "random"}
+    assert all(len(arms[a]["f1_h"]) == 2 for a in arms)
+    chosen = got["chosen"]
+    ratio = got["ratio"]
+    assert ratio == {"gauss_1": 1.5, "gauss_2": 1.5, "inject": 2}[chosen["treatment"]["setting"]]
+    steps = {a: int(chosen[a]["options"]["toy_128"].get("steps", 0)) for a in chosen}
+    assert steps["treatment"] == steps["base_1"] == 100 and steps["base_2"] == 200 and steps["base"] == round(100 * ratio), steps
+    assert abs(steps["inject"] - 100 * ratio / 2) < 1
+    direct = chosen["direct"]["options"]["toy_128"]["perturb"]
+    assert direct["type"] == "direct" and 0 < float(direct["eps"]) < 1 and direct["eps"] != "0.2", "the norm of the injection"
+    assert chosen["uniform"]["options"]["toy_128"]["perturb"]["select"] == "uniform"
+    records = [json.loads(line) for line in open(place.path("confirm", "results.jsonl"))]
+    phases = [r["phase"] for r in records]
+    assert phases.count("pilot") == 1 and phases.count("confirmation") == 18 and phases.count("screening") == 12 and phases.count("retuning") == {"i": 8, "g": 12}[chosen["treatment"]["setting"][0]]
+    assert {r["seed_init"] for r in records if r["phase"] == "confirmation"} == {0, 1}
+    assert {r["seed_init"] for r in records if r["phase"] == "screening"} == {100, 101}
+    page, notes = open(place.path("confirm", "report.html")).read(), open(place.path("confirm", "results.md")).read()
+    for word in ("Every seed: f1_h", "The pilot, run again", "Failed fits", "What the selection seeds chose"):
+        assert word in page and word in notes, word
+    # the same arms and seeds see the same rows: base and base_1 differ by their steps alone
+    assert arms["base"]["l0"] and arms["treatment"]["f1_h"] != arms["base"]["f1_h"]
+    _, err = confirm(place)
+    assert "finished already" in err
+
+
+def killed_and_threads(place):
+    place.write("experiment.yaml", PLAN)
+    start = time.monotonic()
+    confirm(place)
+    whole = time.monotonic() - start
+    expected = figures(place)
+    rng = random.Random(7)
+    for threads in (1, 2):
+        shutil.rmtree(place.path("confirm"))
+        shutil.rmtree(place.env["SAELAB_CACHE"])
+        p = place.start("study", "confirm", place.study, "-o", place.path("confirm"), "--threads", str(threads))
+        time.sleep(rng.uniform(.2, .8) * whole)
+        p.send_signal(KILL)
+        p.communicate()
+        assert not os.path.exists(place.path("confirm")) or p.returncode == 0
+        confirm(place, "--threads", str(threads))
+        assert figures(place) == expected, f"{threads} threads"
+
+
+def its_errors(place):
+    _, err = place.run("study", "confirm", place.study, "-o", place.path("confirm"), code=1)
+    assert "section confirm" in error_line(err), err
+    place.write("experiment.yaml", PLAN.replace('comparators: "base,wild"', "comparators: nobody"))
+    _, err = confirm(place, code=2)
+    assert "nobody" in error_line(err), err
+    place.write("experiment.yaml", PLAN.replace("base: {of: base}", "base: {of: base, like: base}"))
+    _, err = confirm(place, code=2)
+    assert "base" in error_line(err), err
+    place.write("experiment.yaml", PLAN.replace("screening: toy_128", "screening: toy_129"))
+    _, err = confirm(place, code=2)
+    assert "toy_129" in error_line(err), err
+
+
+if __name__ == "__main__":
+    main([what_it_leaves, killed_and_threads, its_errors])
