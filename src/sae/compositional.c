@@ -304,9 +304,7 @@ static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_s
 {
     const sl_compositional_options *o = opts_of(s);
     const sl_comp *c = p->z.own;
-    sl_var l = sl_sae_reconstruction_loss(t, s, p, b);
-    if (b->n_dead > 0 && o->aux_alpha > 0)
-        l = sl_add(t, l, sl_sae_auxk(t, s, p, o->k_aux, o->aux_alpha, b));
+    sl_var l = sl_sae_topk_loss(t, s, p, o->k_aux, o->aux_alpha, b);
     if (!c || !c->on)
         return l;
     if (o->aux_c_alpha > 0)

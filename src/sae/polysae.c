@@ -106,10 +106,7 @@ static sl_var decode(sl_tape *t, const sl_sae *s, sl_var x, sl_latents z)
 static sl_var loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b)
 {
     const sl_polysae_options *o = s->opts;
-    sl_var l = sl_sae_reconstruction_loss(t, s, p, b);
-    if (b->n_dead > 0 && o->aux_alpha > 0)
-        l = sl_add(t, l, sl_sae_auxk(t, s, p, o->k_aux, o->aux_alpha, b));
-    return l;
+    return sl_sae_topk_loss(t, s, p, o->k_aux, o->aux_alpha, b);
 }
 
 static void after_step(sl_tape *t, sl_sae *s, const sl_sae_pass *p, const sl_sae_batch *b, const sl_sae_seen *seen)

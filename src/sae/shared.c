@@ -78,6 +78,12 @@ sl_var sl_sae_auxk(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, int64_t k_
     return sl_scale(t, sl_sq_dist(t, e, e_hat), alpha * auxk_factor(t, s, p, e, most, b));
 }
 
+sl_var sl_sae_topk_loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, int64_t k_aux, double alpha, const sl_sae_batch *b)
+{
+    sl_var l = sl_sae_reconstruction_loss(t, s, p, b);
+    return b->n_dead > 0 && alpha > 0 ? sl_add(t, l, sl_sae_auxk(t, s, p, k_aux, alpha, b)) : l;
+}
+
 /* With x_n = c (x - mu), y_n = c_y (y - mu_y):
  *   centred encoder (y is x)   W_enc (x_n - b) + b_enc = c W_enc (x - (b / c + mu)) + b_enc
  *   one that takes x whole     W_enc x_n + b_enc = c W_enc x + (b_enc - c W_enc mu)

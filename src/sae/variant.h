@@ -162,6 +162,8 @@ double sl_sae_penalty_factor(const sl_sae *s, const sl_sae_batch *b);
 /* AuxK (Gao et al. 2024, arXiv 2406.04093, section 2.4): alpha |e - e^|^2 / |e|^2_var, e = y - y^ without gradient, e^ decoded without
  * bias from the k_aux largest dead latents; |e|^2_var = sum over the batch of |e - mean e|^2 (recipe saelab). Call only while something is dead. */
 sl_var sl_sae_auxk(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, int64_t k_aux, double alpha, const sl_sae_batch *b);
+/* The whole loss of a TopK SAE: the reconstruction term, and AuxK while something is dead and alpha is not 0. */
+sl_var sl_sae_topk_loss(sl_tape *t, const sl_sae *s, const sl_sae_pass *p, int64_t k_aux, double alpha, const sl_sae_batch *b);
 bool sl_sae_fold_linear(const sl_kern *k, sl_sae *s, const sl_sae_fold *f); /* W_enc, b_enc, W_dec, b_dec of an affine encoder and decoder */
 bool sl_sae_always_unit(const void *opts);                               /* for the slot unit_decoder: true */
 int64_t sl_sae_all_active(const void *opts, int64_t d_sae);              /* for the slot max_active: d_sae */
