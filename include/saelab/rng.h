@@ -19,7 +19,8 @@ typedef enum sl_purpose {
     SL_RNG_EVAL = 8,
     SL_RNG_TEST = 9,
     SL_RNG_BOOT = 10,
-    SL_RNG_RESAMPLE = 11 /* rows that dead latents start anew from; step = step */
+    SL_RNG_RESAMPLE = 11, /* rows that dead latents start anew from; step = step */
+    SL_RNG_RATERS = 12   /* human study: features, contexts, orders; step = which of those */
 } sl_purpose;
 
 typedef struct sl_rng {

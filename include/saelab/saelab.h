@@ -21,6 +21,7 @@
 #include <saelab/perturb.h>
 #include <saelab/presence.h>
 #include <saelab/probe.h>
+#include <saelab/raters.h>
 #include <saelab/report.h>
 #include <saelab/rng.h>
 #include <saelab/sae.h>

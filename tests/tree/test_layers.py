@@ -12,7 +12,7 @@ RANK = {name: i for i, row in enumerate(LAYERS) for name in row}
 PUBLIC = {"status": "base", "ctx": "base", "rng": "base", "opt": "base", "tensor": "kern", "kern_info": "kern",
           "codes": "data", "data": "data", "world": "data", "lm": "lm", "task": "lm", "sae": "sae", "sae_variants": "sae", "sweep": "sae",
           "perturb": "sae", "compose": "sae", "eval": "eval", "stats": "eval", "agreement": "eval", "baseline": "eval", "measure": "eval", "match": "eval",
-          "probe": "eval", "features": "eval", "feature_export": "report", "presence": "eval", "stability": "eval", "compose_eval": "eval", "report": "report", "study": "study", "serve": "serve", "marks": "serve", "steer": "eval", "saelab": None}
+          "probe": "eval", "features": "eval", "feature_export": "report", "presence": "eval", "stability": "eval", "compose_eval": "eval", "report": "report", "study": "study", "serve": "serve", "raters": "serve", "marks": "serve", "steer": "eval", "saelab": None}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]+)[>"]', re.M)
 
 
