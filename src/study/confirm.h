@@ -102,8 +102,9 @@ typedef struct sl_fit {
 
 /* Runs fits [first, first + n), several at a time, one thread each; a numeric failure is kept in the fit, any other ends it all. */
 sl_status sl_confirm_fits(sl_confirm *c, int first, int n, sl_err *err) SL_USE_RESULT;
-/* A worker's own world, kept while its fits are of one data set and seed. Start from { 0 }; end with sl_ground_release. */
+/* A worker's own world, kept while its fits are of one data set and seed. Start from { 0 }. */
 typedef struct sl_confirm_ground { sl_ground ground; sl_plan_set set; int index; int64_t seed; } sl_confirm_ground;
+void sl_confirm_ground_release(sl_confirm_ground *k);
 /* Trains and evaluates one with the context of its worker. */
 sl_status sl_confirm_fit(sl_ctx *ctx, const sl_confirm *c, sl_cache *cache, sl_confirm_ground *kept, sl_fit *f, sl_err *err) SL_USE_RESULT;
 /* The evaluation of a fit: result.json in dir. r has one data set, fit->t.i_set 0 of it. */

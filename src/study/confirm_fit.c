@@ -55,19 +55,40 @@ static sl_status load(sl_ctx *ctx, sl_fit *f, sl_err *err)
     return sl_json_load_file(ctx, path, &f->result, err);
 }
 
+void sl_confirm_ground_release(sl_confirm_ground *k)
+{
+    sl_bank_free(k->ground.bank);
+    k->ground.bank = NULL;
+    sl_ground_release(&k->ground);
+}
+
+/* Rows that the longest fit of the phase on the same data set and seed reads. */
+static int64_t most_rows(const sl_confirm *c, const sl_fit *f)
+{
+    int64_t most = 1;
+    for (int i = 0; i < c->n_fits; i++) {
+        const sl_fit *o = &c->fit[i];
+        int64_t n = o->is.train.steps * o->is.train.batch;
+        most = o->phase == f->phase && o->set == f->set && o->seed == f->seed && o->is.variant && n > most ? n : most;
+    }
+    return most;
+}
+
 /* The world of the data set and seed of f, made unless it is the one that is there. */
 static sl_status make_ground(sl_run *r, const sl_confirm *c, sl_confirm_ground *k, const sl_fit *f, sl_err *err)
 {
     if (k->index == f->set && k->seed == f->seed && k->ground.world)
         return SL_OK;
-    sl_ground_release(&k->ground);
+    sl_confirm_ground_release(k);
     *k = (sl_confirm_ground){ .set = c->plan.set[f->set], .index = f->set, .seed = f->seed };
     k->ground = (sl_ground){ .set = &k->set, .used = true };
     k->set.size.world_seed += f->seed;
     snprintf(k->ground.name, sizeof k->ground.name, "%s", k->set.name);
     sl_status st = sl_ground_make(r, &k->ground, err);
+    if (st == SL_OK && !k->ground.task_lm) /* rows of tasks do not begin at the seed's own place, and are dear in memory */
+        st = sl_bank_new(r->ctx, most_rows(c, f), sl_world_truth_of(k->ground.world)->d, &k->ground.bank, err);
     if (st != SL_OK)
-        sl_ground_release(&k->ground);
+        sl_confirm_ground_release(k);
     return st;
 }
 

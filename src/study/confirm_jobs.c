@@ -174,7 +174,7 @@ sl_status sl_confirm_fits(sl_confirm *c, int first, int n, sl_err *err)
     for (int i = 0; i < started; i++) {
         if (w[i].started)
             pthread_join(w[i].thread, NULL);
-        sl_ground_release(&w[i].ground.ground);
+        sl_confirm_ground_release(&w[i].ground);
         sl_ctx_free(w[i].ctx);
     }
     pthread_cond_destroy(&p.news);

@@ -291,7 +291,7 @@ static void failures(pages *p)
 
 static void body(pages *p)
 {
-    static const char *const pilot[] = { "mcc_dec_abs", "f1", "fvu", "absorb", "fss", "jaccard", "cos_ed", "noise_gain", "f1_h", NULL };
+    static const char *const pilot[] = { "mcc_dec_abs", "f1", "fvu", "absorb_rate", "absorb", "fss", "jaccard", "cos_ed", "noise_gain", "f1_h", NULL };
     static const char *const pure[] = { "f1_h", "mcc_adj", "absorb", "fvu", "fss", "inj_resp", "noisy_f1_h", "l0", NULL };
     static const char *const comp[] = { "comp_f1_withheld", "comp_f1", "fvu", "fvu_ood_ratio", "f1_sel", "f1_h_gap", "comp_energy", "l0", "n_params", NULL };
     const sl_confirm_results *r = p->r;

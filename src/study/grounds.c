@@ -188,6 +188,8 @@ sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, const sl_train
     else
         SL_TRY(open_text(r, g, rows == SL_ROWS_TRAIN, t, &s, err));
     int64_t from = rows == SL_ROWS_TRAIN ? first_row(s, g, t->seed) : 0;
+    if (g->bank && rows == SL_ROWS_TRAIN)
+        return sl_bank_open(g->bank, s, from, out, err);
     if (from > 0)
         return shift(r->ctx, s, from, out, err);
     *out = s;

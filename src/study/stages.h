@@ -2,6 +2,7 @@
 #ifndef SL_STUDY_STAGES_H
 #define SL_STUDY_STAGES_H
 
+#include "study/bank.h"
 #include "study/cache.h"
 #include "study/plan.h"
 
@@ -14,6 +15,7 @@ typedef struct sl_ground {
     sl_world *world;
     sl_artifact task;        /* transformer of a task */
     sl_lm *task_lm;
+    sl_bank *bank;           /* of its rows of training, for fits that come after another on the same ones; NULL: none. The owner's */
     char key[65];            /* of what its rows are a function of: world, and transformer of a task */
 } sl_ground;
 
