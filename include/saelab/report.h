@@ -10,10 +10,14 @@ typedef struct sl_series {
     const double *lo, *hi;       /* [n] ends of a band (LINES) or of error bars; NULL: none */
     int64_t n;
 } sl_series;
-typedef enum sl_plot_kind { SL_PLOT_LINES, SL_PLOT_POINTS, SL_PLOT_BARS, SL_PLOT_STEPS /* histograms: x left edges */ } sl_plot_kind;
+typedef enum sl_plot_kind {
+    SL_PLOT_LINES, SL_PLOT_POINTS, SL_PLOT_BARS,
+    SL_PLOT_STEPS,               /* histograms: x left edges */
+    SL_PLOT_CELLS                 /* a coloured cell with its number: series are rows, categories columns, y [n_categories] values (NaN: no cell), x is not read */
+} sl_plot_kind;
 typedef struct sl_plot {
     const char *name;            /* file stem: NAME.svg, .png, .dat, .gp; letters, digits, _ and - */
-    const char *title, *x_label, *y_label, *caption; /* any text, units included in the labels; caption may be NULL */
+    const char *title, *x_label, *y_label, *caption; /* any text, units included in the labels; caption may be NULL. CELLS: y_label is the colours' */
     sl_plot_kind kind;
     bool log_x, log_y;
     const sl_series *series; int n_series;

@@ -1,6 +1,7 @@
 /* A plot: NAME.dat (the numbers), NAME.gp (the script, which `gnuplot NAME.gp` runs again), NAME.svg and NAME.png. */
 #include "io/io.h"
 #include "report/axis.h"
+#include "report/frame.h"
 #include "report/picture.h"
 #include "report/text.h"
 #include "report/thin.h"
@@ -10,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 760, HEIGHT = 470, FEW_POINTS = 25, LINE = 1024, TICKS = 2048 };
+enum { WIDTH = SL_PLOT_WIDTH, HEIGHT = SL_PLOT_HEIGHT, FEW_POINTS = 25, LINE = SL_PLOT_LINE, TICKS = 2048, CAPTION_ROW = 15 };
 
 /* Okabe and Ito's colours, told apart with any kind of colour vision (jfly.uni-koeln.de/color), without their yellow, which is too pale on
  * white. From the fifth series on lines are dashed as well. */
@@ -202,8 +203,7 @@ static sl_status put_categories(sl_atomic *f, const sl_plot *p, sl_err *err)
     return p->n_categories > 0 ? sl_atomic_printf(f, err, ") noenhanced%s\n", crowded(p) ? " rotate by -25 left" : "") : SL_OK;
 }
 
-/* Cuts a text into lines of about `width` characters, at spaces; returns how many, at most `most`. What does not fit is dropped. */
-static int wrap(const char *text, int width, int most, char lines[][LINE])
+int sl_plot_wrap(const char *text, int width, int most, char lines[][LINE])
 {
     int n = 0;
     while (*text && n < most) {
@@ -233,21 +233,27 @@ static int legend_rows(const sketch *k, int *columns)
     return k->n_drawn > 1 ? (k->n_drawn + *columns - 1) / *columns : 0;
 }
 
+sl_status sl_plot_texts(sl_atomic *f, const char *title, int n_lines, char lines[][LINE], sl_err *err)
+{
+    char quoted[LINE];
+    size_t len = title ? strlen(title) : 0;
+    SL_TRY(sl_atomic_printf(f, err, "set label 1 %s at graph 0, screen %.4f left noenhanced font ',%d' textcolor rgb '#111111'\n",
+                            sl_gnuplot_quoted(title, quoted, sizeof quoted), 1 - 22.0 / HEIGHT, len < 60 ? 16 : len < 80 ? 13 : 10));
+    for (int i = 0; i < n_lines; i++)
+        SL_TRY(sl_atomic_printf(f, err, "set label %d %s at graph 0, screen %.4f left noenhanced font ',10' textcolor rgb '#666666'\n", i + 2,
+                                sl_gnuplot_quoted(lines[i], quoted, sizeof quoted), (12.0 + CAPTION_ROW * (n_lines - 1 - i)) / HEIGHT));
+    return SL_OK;
+}
+
 /* Title, legend and caption lie outside the frame, below each other, all beginning where the frame does. Heights in pixels of the SVG. */
 static sl_status put_frame(sl_atomic *f, const sketch *k, sl_err *err)
 {
-    enum { CAPTION_ROW = 15, SLANTED = 26, MAX_LINES = 3, CAPTION_WIDTH = 100 };
-    char lines[MAX_LINES][LINE], quoted[LINE];
+    enum { SLANTED = 26, MAX_LINES = 3, CAPTION_WIDTH = 100 };
+    char lines[MAX_LINES][LINE];
     int columns, rows = legend_rows(k, &columns);
-    size_t title_len = k->p->title ? strlen(k->p->title) : 0;
-    int title_size = title_len < 60 ? 16 : title_len < 80 ? 13 : 10;
-    int n = wrap(k->caption, CAPTION_WIDTH, MAX_LINES, lines);
+    int n = sl_plot_wrap(k->caption, CAPTION_WIDTH, MAX_LINES, lines);
     SL_TRY(sl_atomic_printf(f, err, "set tmargin at screen %.4f\nset bmargin at screen %.4f\n", 1 - (48.0 + (k->n_drawn >= MANY ? SMALL_ROW : ROW) * rows) / HEIGHT, ((n ? 74.0 : 62.0) + CAPTION_ROW * n + (crowded(k->p) ? SLANTED : 0)) / HEIGHT));
-    SL_TRY(sl_atomic_printf(f, err, "set label 1 %s at graph 0, screen %.4f left noenhanced font ',%d' textcolor rgb '#111111'\n",
-                            sl_gnuplot_quoted(k->p->title, quoted, sizeof quoted), 1 - 22.0 / HEIGHT, title_size));
-    for (int i = 0; i < n; i++)
-        SL_TRY(sl_atomic_printf(f, err, "set label %d %s at graph 0, screen %.4f left noenhanced font ',10' textcolor rgb '#666666'\n", i + 2,
-                                sl_gnuplot_quoted(lines[i], quoted, sizeof quoted), (12.0 + CAPTION_ROW * (n - 1 - i)) / HEIGHT));
+    SL_TRY(sl_plot_texts(f, k->p->title, n, lines, err));
     if (rows == 0)
         return sl_atomic_printf(f, err, "unset key\n");
     return sl_atomic_printf(f, err, "set key at graph 0, screen %.4f left top horizontal Left reverse noenhanced samplen 2 spacing 1 maxcols %d%s\n",
@@ -297,6 +303,7 @@ static sl_status put_curve(sl_atomic *f, const sketch *k, const sl_series *s, in
         SL_TRY(sl_atomic_printf(f, err, "'%s.dat' index %d using 1:($2>%.9g?$2:%.9g) with fillsteps fs transparent solid 0.15 noborder lc rgb '%s' notitle, \\\n     ",
                                 name, j, k->y.lo, k->y.lo, c));
         return sl_atomic_printf(f, err, "'%s.dat' index %d using 1:($2>%.9g?$2:%.9g) with steps lw 2 %s lc rgb '%s' title %s", name, j, k->y.lo, k->y.lo, dash, c, title);
+    case SL_PLOT_CELLS: break; /* cells.c */
     }
     return SL_OK;
 }
@@ -338,6 +345,8 @@ sl_status sl_plot_write(sl_ctx *ctx, const char *dir, const sl_plot *p, sl_err *
     sl_thin t;
     SL_TRY(sl_picture_name(p->name, err));
     SL_TRY(sl_dir_make(dir, err));
+    if (p->kind == SL_PLOT_CELLS)
+        return sl_plot_cells(ctx, dir, p, err);
     SL_TRY(sl_thin_plot(ctx, p, &t, err));
     sketch k = { .p = &t.plot, .bar_step = NAN, .binned = t.binned };
     see_all(&k);

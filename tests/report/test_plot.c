@@ -259,6 +259,33 @@ static void pictures(void **s)
     check_pictures("plot", sizeof CASES / sizeof CASES[0]);
 }
 
+/* Rows and columns named, a number in every cell that has one; white in the middle where values have both signs. */
+static void cells(void **s)
+{
+    (void)s;
+    if (!has_gnuplot)
+        skip();
+    static const double rows[2][3] = { { .5, -.25, NAN }, { 0, 1, .125 } };
+    static const char *const columns[] = { "weak, .3", "weak, 3", "strong, .3" };
+    sl_series two[] = { { "gauss", X, rows[0], NULL, NULL, 3 }, { "inject invariant", X, rows[1], NULL, NULL, 3 } };
+    sl_plot p = simple(two, 2);
+    p.name = "plot0";
+    p.kind = SL_PLOT_CELLS;
+    p.categories = columns;
+    p.n_categories = 3;
+    sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
+    assert_true(file_holds("plot0.dat", "0 0 0.5 0.50 ") && file_holds("plot0.dat", "1 1 1 1.00 16777215"));
+    assert_false(file_holds("plot0.dat", "2 0 "));
+    assert_true(file_holds("plot0.gp", "set cbrange [-1:1]"));
+    assert_true(file_holds("plot0.svg", "inject invariant") && file_holds("plot0.svg", "strong, .3") && file_holds("plot0.svg", "-0.25"));
+    for (int i = 0; i < 2; i++)
+        two[i].n = 0;
+    p.name = "plot1";
+    sl_assert_ok(sl_plot_write(ctx, dir, &p, &err));
+    assert_true(file_holds("plot1.svg", "no data"));
+    check_pictures("plot", 2);
+}
+
 static void no_data(void **s)
 {
     (void)s;
@@ -457,7 +484,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quoting), cmocka_unit_test(ranges), cmocka_unit_test(ticks),
         cmocka_unit_test_setup_teardown(data_file, fresh, back),       cmocka_unit_test_setup_teardown(histogram_file, fresh, back),
-        cmocka_unit_test_setup_teardown(pictures, fresh, back),        cmocka_unit_test_setup_teardown(no_data, fresh, back),
+        cmocka_unit_test_setup_teardown(pictures, fresh, back),
+        cmocka_unit_test_setup_teardown(cells, fresh, back),
+        cmocka_unit_test_setup_teardown(no_data, fresh, back),
         cmocka_unit_test_setup_teardown(hostile_labels, fresh, back),  cmocka_unit_test_setup_teardown(without_gnuplot, fresh, back),
         cmocka_unit_test_setup_teardown(broken_gnuplot, fresh, back),  cmocka_unit_test_setup_teardown(bad_arguments, fresh, back),
         cmocka_unit_test_setup_teardown(allocations, fresh, back),     cmocka_unit_test_setup_teardown(heat, fresh, back),
