@@ -124,11 +124,16 @@ typedef struct sl_lm_edit {
 /* sl_lm_sample with an edit (NULL: none). */
 sl_status sl_lm_sample_edited(sl_lm *m, const int32_t *prompt, int64_t n_prompt, const sl_lm_sample_config *c, const sl_lm_edit *edit, bool (*token)(void *, int32_t), void *user, sl_err *err) SL_USE_RESULT;
 
+/* Tokens that the model reads changed (Masked Regularization, arXiv 2604.06495, and its random twin): each with probability p, to token `to`, or (-1)
+ * to any other one. A function of (seed, place in the text, pass over it). Rows keep the ids of the text itself. */
+typedef struct sl_token_noise { double p; int64_t to; uint64_t seed; } sl_token_noise;
+
 typedef struct sl_capture_config {
     int64_t n_tokens;      /* rows at most; 0: all there are */
     bool drop_first;       /* leave out position 0 of every window (BOS, huge norms) */
     int64_t batch;         /* windows a forward pass; 0: as many as fit 4096 tokens */
     sl_acts_opts store;
+    sl_token_noise noise;  /* p 0: none */
 } sl_capture_config;
 /* Runs the model over documents [first_doc, end_doc) in windows of block_size that start anew in each document, and stores the
  * hook's activations (one row a token, in a new store at dir). SL_ARG, SL_DATA (no rows), SL_CANCELLED, and what the store says. */
@@ -139,6 +144,7 @@ typedef struct sl_stream_config {
     bool drop_first;       /* as in a capture */
     int64_t shuffle_rows;  /* rows that are mixed with one another, in whole windows; twice as many are held in memory */
     uint64_t seed;         /* of the order */
+    sl_token_noise noise;  /* p 0: none */
 } sl_stream_config;
 /* The rows that a capture would store, made as they are asked for: windows come in random order, another one in each pass over the text, and rows
  * are shuffled within blocks of about shuffle_rows; while one block is given out the next is computed bit by bit. Rows are a function of their

@@ -9,6 +9,7 @@ typedef struct capture {
     const sl_corpus *c;
     int64_t first, end; /* documents */
     sl_hook_id at;
+    sl_token_noise noise;
     int drop;           /* leading positions left out of every window: 0 or 1 */
     int64_t most;       /* windows a pass */
     int64_t n_rows;     /* rows to store */
@@ -42,7 +43,7 @@ static int64_t keep_rows(capture *k, float *x)
     for (int64_t i = 0; i < k->n_w; i++)
         for (int64_t t = k->drop; t < k->w[i].len && k->done + n < k->n_rows; t++, n++) {
             memmove(x + n * C, x + (i * T + t) * C, (size_t)C * sizeof *x);
-            k->token[n] = k->ids[i * T + t];
+            k->token[n] = k->c->ids[k->c->doc[k->w[i].doc] + k->w[i].start + t];
             k->doc[n] = (int32_t)k->w[i].doc;
             k->pos[n] = (int32_t)(k->w[i].start + t);
         }
@@ -78,6 +79,7 @@ static sl_status run(capture *k, sl_err *err)
             int32_t *row = k->ids + k->n_w * T;
             memset(row, 0, (size_t)T * sizeof *row);
             memcpy(row, k->c->ids + from, (size_t)len * sizeof *row);
+            sl_token_noise_apply(&k->noise, k->m->c.vocab_size, from, 0, row, len);
             k->w[k->n_w].doc = d;
             k->w[k->n_w].start = from - k->c->doc[d];
             k->w[k->n_w].len = len;
@@ -129,11 +131,12 @@ sl_status sl_lm_capture(sl_lm *m, const char *model_name, const sl_corpus *c, in
                         const sl_capture_config *cc, const char *dir, sl_err *err)
 {
     int64_t T = m->c.block_size;
-    capture k = { .m = m, .c = c, .first = first_doc, .end = end_doc, .drop = cc->drop_first };
+    capture k = { .m = m, .c = c, .first = first_doc, .end = end_doc, .noise = cc->noise, .drop = cc->drop_first };
     k.most = cc->batch > 0 ? cc->batch : T < 4096 ? 4096 / T : 1;
     sl_status st;
     SL_TRY(sl_hook_parse(hook, &m->c, &k.at, err));
     SL_TRY(check(&k, err));
+    SL_TRY(sl_token_noise_check(&cc->noise, m->c.vocab_size, err));
     int64_t there = rows_there(&k);
     k.n_rows = cc->n_tokens > 0 && cc->n_tokens < there ? cc->n_tokens : there;
     if (k.n_rows == 0)

@@ -71,4 +71,8 @@ void sl_lm_windows(const sl_windows *w, uint64_t iter, int64_t r0, const sl_tens
 /* SL_DATA naming the position of the first id outside [0, vocab). */
 sl_status sl_lm_check_ids(const sl_lm *m, const int32_t *ids, int64_t n, sl_err *err) SL_USE_RESULT;
 
+/* token_noise.c: changes ids [count] of the text from `place` on. */
+sl_status sl_token_noise_check(const sl_token_noise *n, int64_t vocab, sl_err *err) SL_USE_RESULT;
+void sl_token_noise_apply(const sl_token_noise *n, int64_t vocab, int64_t place, int64_t pass, int32_t *ids, int64_t count);
+
 #endif

@@ -28,6 +28,7 @@ typedef struct stream {
     const sl_corpus *c;
     sl_hook_id at;
     uint64_t seed;
+    sl_token_noise noise;
     int drop;               /* leading positions left out of every window */
     int64_t most;           /* windows of a forward pass */
     window *w;
@@ -94,6 +95,7 @@ static sl_status some_rows(stream *s, block *b, sl_err *err)
     for (int64_t i = 0; i < n; i++) {
         w[i] = &s->w[sl__perm_from(&p, (uint64_t)(b->first + b->w_done + i))];
         memcpy(s->ids + i * T, s->c->ids + w[i]->start, (size_t)w[i]->len * sizeof *s->ids);
+        sl_token_noise_apply(&s->noise, s->m->c.vocab_size, w[i]->start, b->pass, s->ids + i * T, w[i]->len);
     }
     sl_tensor ids = sl_tensor_of(SL_I32, s->ids, 2, n, T);
     sl_tape_reset(s->m->tape);
@@ -270,6 +272,7 @@ static sl_status prepare(stream *s, const char *lm_dir, int64_t first, int64_t e
     SL_TRY(sl_lm_load(s->ctx, lm_dir, &s->m, NULL, err));
     int64_t T = s->m->c.block_size;
     SL_TRY(sl_hook_parse(hook, &s->m->c, &s->at, err));
+    SL_TRY(sl_token_noise_check(&sc->noise, s->m->c.vocab_size, err));
     if (first < 0 || end > s->c->n_docs || first >= end)
         return sl_fail(err, SL_ARG, s->c->name, "documents of the corpus", "documents %lld to %lld of %lld", (long long)first, (long long)end, (long long)s->c->n_docs);
     if (sc->shuffle_rows < 1 || sc->n_tokens < 0)
@@ -309,6 +312,8 @@ static void describe(const stream *s, const char *lm_dir, const char *hook, sl_a
     snprintf(info->dataset, sizeof info->dataset, "%s", s->c->name);
     snprintf(what, sizeof what, "stream 1 %016llx %s %s %lld %lld %d %lld %llu", (unsigned long long)weights, s->c->sha256, hook, (long long)s->w[0].start,
              (long long)s->n_rows, s->drop, (long long)s->per_block, (unsigned long long)s->seed);
+    if (s->noise.p > 0)
+        snprintf(what + strlen(what), sizeof what - strlen(what), " tokens %.17g %lld %llu", s->noise.p, (long long)s->noise.to, (unsigned long long)s->noise.seed);
     sl_sha256_hex(what, strlen(what), info->data_hash);
 }
 
@@ -329,7 +334,7 @@ sl_status sl_lm_stream(sl_ctx *ctx, const char *lm_dir, const sl_corpus *c, int6
         sl_ctx_free(own);
         return sl_fail(err, SL_MEM, lm_dir, NULL, "no memory to run the model");
     }
-    *s = (stream){ .ctx = own, .c = c, .seed = sc->seed, .drop = sc->drop_first };
+    *s = (stream){ .ctx = own, .c = c, .seed = sc->seed, .noise = sc->noise, .drop = sc->drop_first };
     *src = (sl_act_source){ .impl = s, .next = next, .seek = seek, .close = close_stream };
     sl_status st = prepare(s, lm_dir, first_doc, end_doc, hook, sc, err);
     if (st != SL_OK) {

@@ -106,8 +106,55 @@ static void errors(void **state)
     sl_ctx_free(ctx);
 }
 
+/* p 1 to one token: the rows are those of a text of that token alone, under the ids of the real one. p .3: about so many rows of hook_embed's place
+ * differ, always the same ones, none at p 0. */
+static void changed_tokens(void **state)
+{
+    (void)state;
+    sl_ctx *ctx = sl_test_ctx(1);
+    sl_err err;
+    sl_lm_config c = tiny_config(true, false);
+    sl_lm *m = tiny_model(ctx, &c, SL_F32, 3);
+    sl_corpus text = tiny_corpus(ctx, N, 11, DOC);
+    const char *hook = "blocks.0.hook_resid_pre"; /* embedding of the token and its place, nothing else */
+    sl_act_batch b[4];
+    sl_act_source *s[4];
+    const sl_token_noise noise[4] = { { 0 }, { 1, 4, 7 }, { .3, -1, 7 }, { .3, -1, 7 } };
+    for (int i = 0; i < 4; i++) {
+        char dir[1024], name[32];
+        snprintf(name, sizeof name, "lm_capture_changed%d", i);
+        snprintf(dir, sizeof dir, "%s/acts", sl_test_dir(name));
+        sl_capture_config cc = { .store = { .dtype = SL_F32 }, .noise = noise[i] };
+        sl_assert_ok(sl_lm_capture(m, "tiny", &text, 0, 3, hook, &cc, dir, &err));
+        sl_assert_ok(sl_acts_open(ctx, dir, true, &s[i], &err));
+        sl_assert_ok(s[i]->next(s[i], N, &b[i], &err));
+        for (int64_t r = 0; r < N; r++)
+            assert_int_equal(b[i].token[r], text.ids[text.doc[b[i].doc[r]] + b[i].pos[r]]);
+    }
+    int changed = 0, fours = 0;
+    for (int64_t r = 0; r < N; r++) {
+        bool same = memcmp(b[0].x + r * C, b[2].x + r * C, C * sizeof(float)) == 0;
+        changed += !same;
+        fours += b[0].token[r] == 4;
+        assert_true(b[0].token[r] != 4 || memcmp(b[0].x + r * C, b[1].x + r * C, C * sizeof(float)) == 0);
+        assert_true(b[0].token[r] == 4 || memcmp(b[0].x + r * C, b[1].x + r * C, C * sizeof(float)) != 0);
+    }
+    assert_true(changed >= 8 && changed <= 30 && fours > 0);
+    sl_assert_same_bits("the same noise", b[2].x, b[3].x, N * C * sizeof(float));
+    for (int i = 0; i < 4; i++)
+        sl_act_source_free(s[i]);
+    sl_capture_config cc = { .store = { .dtype = SL_F32 }, .noise = { 1.5, -1, 0 } };
+    const char *dir = sl_test_dir("lm_capture_changed_bad");
+    sl_assert_fails(sl_lm_capture(m, "tiny", &text, 0, 3, hook, &cc, dir, &err), SL_ARG, "1.5");
+    cc.noise = (sl_token_noise){ .1, 11, 0 };
+    sl_assert_fails(sl_lm_capture(m, "tiny", &text, 0, 3, hook, &cc, dir, &err), SL_ARG, "the vocabulary has 11");
+    tiny_corpus_free(ctx, &text);
+    sl_lm_free(m);
+    sl_ctx_free(ctx);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(rows_are_the_models), cmocka_unit_test(errors) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(rows_are_the_models), cmocka_unit_test(changed_tokens), cmocka_unit_test(errors) };
     return cmocka_run_group_tests_name("lm_capture", tests, NULL, NULL);
 }

@@ -164,10 +164,44 @@ static void refused(void **state)
     lift(&b);
 }
 
+/* Other tokens in front of the model: other rows under the same ids, in every pass other ones. */
+static void changed_tokens(void **state)
+{
+    (void)state;
+    bed b;
+    sl_err err;
+    sl_act_source *plain, *s;
+    float x[N * C], y[2][N * C];
+    int64_t row[N], row2[N];
+    lay(&b);
+    sl_stream_config sc = { .shuffle_rows = N, .seed = 4, .noise = { .p = .2, .to = -1, .seed = 1 } };
+    plain = open_stream(&b, 0, false, false);
+    sl_assert_ok(sl_lm_stream(b.ctx, b.lm, &b.c, 0, b.c.n_docs, HOOK, &sc, &s, &err));
+    assert_string_not_equal(plain->info.data_hash, s->info.data_hash);
+    read_rows(plain, N, 50, x, row);
+    for (int pass = 0; pass < 2; pass++) {
+        float got[N * C];
+        read_rows(s, N, 50, got, row2);
+        for (int64_t i = 0; i < N; i++)
+            memcpy(y[pass] + row2[i] * C, got + i * C, C * sizeof *got);
+    }
+    int changed = 0;
+    for (int64_t i = 0; i < N; i++)
+        changed += memcmp(y[0] + row[i] * C, x + i * C, C * sizeof *x) != 0;
+    assert_true(changed > N / 10);
+    assert_memory_not_equal(y[0], y[1], sizeof y[0]);
+    sl_act_source_free(plain);
+    sl_act_source_free(s);
+    sc.noise.p = -1;
+    sl_assert_fails(sl_lm_stream(b.ctx, b.lm, &b.c, 0, b.c.n_docs, HOOK, &sc, &s, &err), SL_ARG, "p_tok");
+    lift(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_of_a_capture), cmocka_unit_test(place_decides), cmocka_unit_test(part_of_a_text), cmocka_unit_test(refused),
+        cmocka_unit_test(rows_of_a_capture), cmocka_unit_test(place_decides), cmocka_unit_test(part_of_a_text), cmocka_unit_test(changed_tokens),
+        cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests_name("lm_stream", tests, NULL, NULL);
 }
