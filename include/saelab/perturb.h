@@ -47,7 +47,10 @@ typedef enum sl_attack_goal { SL_ATTACK_UNTARGETED, SL_ATTACK_SUPPRESS, SL_ATTAC
 
 typedef struct sl_perturb_config { /* option table sl_perturb_opts: the map `perturb` of an arm, --perturb-... of `saelab sae train` */
     int type;                   /* none|gauss|uniform|shaped|mask|mask_rotated|featdrop|inject|direct|fgsm|pgd|quant|latent */
-    int site;                   /* by_type|input|latent_reencode|token; token: rows are captured from changed tokens, nothing is left to do here */
+    int site;                   /* by_type|input|latent_reencode|token; token: the rows are those of a model that read changed tokens; whoever captures
+                                 * them (a study's plan, `saelab sae train --lm`) does it, and the trainer refuses */
+    double p_tok;               /* site token: share of the tokens that are changed */
+    int64_t token_to;           /* site token: to this token; -1: to any other */
     double eps;                 /* relative magnitude */
     double noise_std;           /* the brief's name of eps: where it is not negative, it is eps */
     double gamma;               /* weight of L_stab (lambda of contractive and enc_l2) */
@@ -73,7 +76,7 @@ typedef struct sl_perturb_config { /* option table sl_perturb_opts: the map `per
     int64_t attack_latent;
     bool adaptive;              /* eps is steered so that the training FSS stays at target_fss (science.md B6) */
     double target_fss, eps_min, eps_max;
-    bool early_stop;            /* stop on stability with the fidelity guard (science.md B6) */
+    bool early_stop;            /* stop on stability with the fidelity guard, and keep the best of the weights on the way: see sl_perturb_result */
     int64_t check_every;        /* steps between the checks; 0: a fortieth of the run */
     int64_t patience;           /* checks in a row without change */
     int64_t seed;               /* of the noise */
@@ -96,9 +99,18 @@ typedef struct sl_perturb_point {
     double eps, gamma;          /* in force */
     double achieved;            /* mean |delta| / |x| over valid rows */
 } sl_perturb_point;
+/* Early stopping (science.md B6). Every check_every steps the codes of 2,048 held-out rows are compared with those of the same rows under the same
+ * noise, of `type` and `eps`. The final decay of the learning rate, a fifth of the budget, begins once `patience` checks in a row changed FSS by
+ * less than .002 and FVU by less than .5 %, not before 30 % of the budget, and only at weights that could be kept: stability alone stops nothing.
+ * Weights that could be kept have an FVU of at most 1.05 times the least of all checks and at most 2 % dead latents (a dead window, or 30 % of the budget,
+ * must have passed); of these the SAE gets those of the largest FSS. Four are held at a time, none worse than another in both scores; a fifth takes the place of the one with the largest FVU. */
+typedef struct sl_stop_check { double step, fss, fvu, dead; } sl_stop_check; /* dead: share of the latents */
 typedef struct sl_perturb_result {
-    sl_perturb_point *curve;    /* [n_curve] where sl_sae_result.curve has its points; sl_free */
+    sl_perturb_point *curve;    /* [n_curve] where sl_sae_result.curve has its points */
     int64_t n_curve;
+    sl_stop_check *checks;      /* [n_checks] of early stopping; NULL: it was off */
+    int64_t n_checks;
+    int64_t chosen_step;        /* early_stop: steps after which the SAE had its weights; 0: those of the last step, none could be kept */
     int64_t skipped, rows;      /* rows that were not valid, of rows perturbed, all views */
     double eps;                 /* at the end */
     int64_t saturated;          /* steps that the controller spent at eps_min or eps_max */
@@ -108,10 +120,13 @@ typedef struct sl_perturb_result {
                                  * hardly a code weigh up to 1000 times the mean in L_stab, so a gamma that is at its full height before the
                                  * code is good can turn all latents off: a longer gamma_warmup, k_start above k, or a smaller gamma helps */
 } sl_perturb_result;
+void sl_perturb_result_release(sl_ctx *ctx, sl_perturb_result *r); /* frees its arrays */
 
 /* sl_sae_train with a perturbation layer; p NULL or not wanted: exactly sl_sae_train. report may be NULL. The curve is in the report alone.
+ * Early stopping needs rows of its own: sl_sae_train_many (saelab/sweep.h) takes them, here it is SL_ARG.
  * SL_ARG: options that do not fit each other or the variant (tied_weights without an encoder of W_dec's shape, rank above d_in, antithetic
- * noise of another type ...); SL_UNAVAILABLE: site token (train on activations captured from changed tokens instead). Checkpoints hold all
+ * noise of another type, early_stop without a type of noise or with a running mean of the weights ...); SL_UNAVAILABLE: site token (train on
+ * activations captured from changed tokens instead). Checkpoints hold all
  * state of the layer: a resumed run equals an uninterrupted one bit for bit. */
 sl_status sl_sae_train_perturbed(sl_sae *s, sl_act_source *acts, const sl_sae_train_config *t, const sl_perturb_config *p, const char *dir,
                                  sl_sae_result *out, sl_perturb_result *report, sl_err *err) SL_USE_RESULT;

@@ -126,6 +126,7 @@ enum { SL_SAE_OWN = 3 };
 typedef struct sl_sae_step {
     int64_t step, samples;      /* steps done, rows seen */
     double loss, fvu, l0;       /* of that step's batch, in the normalised space */
+    double recon, penalty;      /* parts of the loss: the reconstruction, and what else the variant adds to it (L1 penalty, AuxK ...) */
     double dead;                /* share of latents that did not fire within the window */
     double lr;
     double own[SL_SAE_OWN];     /* the variant's own figures (sl_variant_watched) of that batch; NaN: none yet, or no such figure */

@@ -12,8 +12,9 @@ typedef struct sl_sweep_run {
     const sl_sae_train_config *train;
     const char *dir;                    /* as sl_sae_train's; NULL: nothing is written */
     const sl_perturb_config *perturb;   /* as sl_sae_train_perturbed's; NULL: none */
+    sl_act_source *held_out;            /* for perturb->early_stop: rows that no step sees, read from where it stands; NULL: none */
     /* filled */
-    sl_perturb_result perturbed;        /* where it is not NULL and wanted; curve: sl_free */
+    sl_perturb_result perturbed;        /* where it is not NULL and wanted; sl_perturb_result_release */
     sl_status status;                   /* SL_OK, or what stopped this one */
     sl_err err;                         /* why */
     sl_sae_result result;               /* seconds and wait_share are the whole pass's; curve: sl_free, also after a failure */

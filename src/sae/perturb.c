@@ -25,7 +25,7 @@ static bool moves_latents(const sl_perturb_config *c)
 static sl_status check_site(const sl_perturb_config *c, sl_err *err)
 {
     if (c->site == SL_PERTURB_SITE_TOKEN)
-        return sl_fail(err, SL_UNAVAILABLE, "site", "activations captured from changed tokens, and no perturbation here",
+        return sl_fail(err, SL_UNAVAILABLE, "site", "rows straight from a model (--lm), or a study's plan",
                        "tokens are out of reach of a trainer of activations");
     if (c->site != SL_PERTURB_SITE_BY_TYPE && moves_latents(c) != (c->site == SL_PERTURB_SITE_LATENT))
         return sl_fail(err, SL_ARG, "site", moves_latents(c) ? "latent_reencode" : "input", "this type does not enter there");
@@ -64,6 +64,8 @@ sl_status sl_perturb_check(const sl_sae *s, const sl_perturb_config *c, sl_err *
         return sl_fail(err, SL_ARG, "mode", "two_view with an even number of views and a target that is z", "views come in pairs");
     if (c->with_gauss > 0 && c->type != SL_PERTURB_INJECT)
         return sl_fail(err, SL_ARG, "with_gauss", "type inject", "this type takes no noise on top");
+    if (c->early_stop && c->type == SL_PERTURB_NONE)
+        return sl_fail(err, SL_ARG, "early_stop", "a type of noise to look at", "stability under no noise is 1");
     if (c->eps_min >= c->eps_max)
         return sl_fail(err, SL_ARG, "eps_min", "less than eps_max", "%g and %g", c->eps_min, c->eps_max);
     bool sized = opposite_exists(c) || c->type == SL_PERTURB_FGSM || c->type == SL_PERTURB_PGD || c->type == SL_PERTURB_LATENT || c->type == SL_PERTURB_MASK ||

@@ -1,5 +1,5 @@
 /* The inside of the perturbation layer: what a view of a batch is, the loss on the tape, and the layer's state. Split over perturb.c (state
- * and life), perturb_noise.c, perturb_select.c, perturb_attack.c, perturb_loss.c, perturb_control.c and perturb_train.c. */
+ * and life), perturb_noise.c, perturb_select.c, perturb_attack.c, perturb_loss.c, perturb_control.c, perturb_train.c and perturb_stop.c. */
 #ifndef SL_SAE_PERTURB_H
 #define SL_SAE_PERTURB_H
 
@@ -35,7 +35,7 @@ sl_code sl_perturb_code(sl_tape *t, sl_latents z); /* latents as a code */
 enum { SL_PERTURB_BESIDE = 96 }; /* d_in from which few directions save time: measured, `./run bench perturb` */
 enum { SL_NEAR = 32, SL_PAIRS = 64, SL_PERTURB_VIEWS = 16 };
 /* Numbers of state, checkpointed. */
-enum { PT_LN_EPS, PT_FSS_NUM, PT_FSS_DEN, PT_LAST_F, PT_SATURATED, PT_SKIPPED, PT_ROWS, PT_SEEN, PT_STABLE, PT_LAST_FSS, PT_LAST_FVU, PT_DECAY_FROM, PT_NEAR_MADE, PT_N };
+enum { PT_LN_EPS, PT_FSS_NUM, PT_FSS_DEN, PT_LAST_F, PT_SATURATED, PT_SKIPPED, PT_ROWS, PT_SEEN, PT_STABLE, PT_LAST_FSS, PT_LAST_FVU, PT_DECAY_FROM, PT_NEAR_MADE, PT_BEST_FVU, PT_CHECKS, PT_N };
 
 typedef struct sl_perturb {
     sl_ctx *ctx;
@@ -94,6 +94,10 @@ int sl_perturb_pick(sl_perturb *p, const sl_csr *z, int64_t r, const float *x, i
 /* perturb_attack.c: p->noise [n, d] becomes delta of norm eps |x - mean| */
 sl_status sl_perturb_attack(sl_perturb *p, const float *x, const float *mean, const sl_csr *z, int64_t n, sl_perturb_key key, double eps, sl_err *err) SL_USE_RESULT;
 double sl_perturb_norm(const float *x, const float *mean, int64_t d);
+
+/* Sums |z' - z*| and z' + z* of the valid rows, and the mean of |z' - z*|^2 / |z*|^2; keep: also by latent, into p (perturb_train.c). */
+typedef struct sl_perturb_seen { double num, den, change; } sl_perturb_seen;
+sl_perturb_seen sl_perturb_compare(sl_perturb *p, const sl_csr *got, const sl_csr *want, const uint8_t *valid, bool keep);
 
 /* perturb_control.c */
 double sl_perturb_eps_now(const sl_perturb *p);

@@ -12,6 +12,8 @@ static const char *const goals[] = { "untargeted", "suppress", "activate", NULL 
 const sl_opt sl_perturb_opts[] = {
     SL_OPT_CHOICE(sl_perturb_config, type, SL_PERTURB_NONE, types, "kind of noise"),
     SL_OPT_CHOICE(sl_perturb_config, site, SL_PERTURB_SITE_BY_TYPE, sites, "where it enters; by_type: latents for featdrop, inject, direct and latent, else the input"),
+    SL_OPT_FLOAT(sl_perturb_config, p_tok, .05, 0, 1, "of the tokens", "site token: share that is changed before the model reads them"),
+    SL_OPT_INT(sl_perturb_config, token_to, -1, -1, 1e9, "", "site token: what they become, a special token; -1: any other token"),
     SL_OPT_FLOAT(sl_perturb_config, eps, .2, 0, 10, "of |x|", "relative magnitude of the perturbation"),
     SL_OPT_FLOAT(sl_perturb_config, noise_std, -1, -1, 10, "of |x|", "another name of eps; negative: eps holds"),
     SL_OPT_FLOAT(sl_perturb_config, gamma, 1, 0, 1e6, "", "weight of the stability loss"),
@@ -59,5 +61,6 @@ double sl_perturb_gamma(const sl_perturb_config *c)
 
 bool sl_perturb_wanted(const sl_perturb_config *c)
 {
-    return c->type != SL_PERTURB_NONE || c->tied_weights || c->mode == SL_STABILITY_CONTRACTIVE || c->mode == SL_STABILITY_ENC_L2 || c->early_stop;
+    return c->type != SL_PERTURB_NONE || c->tied_weights || c->mode == SL_STABILITY_CONTRACTIVE || c->mode == SL_STABILITY_ENC_L2 || c->early_stop ||
+           c->site == SL_PERTURB_SITE_TOKEN;
 }

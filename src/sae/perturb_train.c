@@ -1,11 +1,10 @@
-/* The perturbation layer in the trainer: what a step adds to its loss, tied weights, early stopping. */
+/* The perturbation layer in the trainer: what a step adds to its loss, and tied weights. Early stopping: perturb_stop.c. */
 #include "sae/train.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { FIT_ROWS = 4096, FIXED_STEP = -1 }; /* rows of the covariance; the noise of early stopping's checks is that of a step of its own */
-static const double LAST_DECAY = .2;       /* share of the budget that the final decay takes after an early stop */
+enum { FIT_ROWS = 4096 }; /* rows of the covariance */
 
 /* ---- setting up ---- */
 
@@ -35,11 +34,9 @@ sl_status sl_sae_trainer_perturb_new(sl_sae_trainer *t, sl_err *err)
     if (t->pc->tied_weights)
         tie(t);
     t->trace = sl_alloc(t->ctx, (size_t)(t->c->steps / t->log_every + 2) * sizeof *t->trace);
-    if (t->pc->early_stop)
-        t->fixed = sl_alloc(t->ctx, (size_t)(t->batch * t->s->d_in) * sizeof *t->fixed);
-    if (!t->trace || (t->pc->early_stop && !t->fixed))
+    if (!t->trace)
         return sl_fail(err, SL_MEM, "perturb", NULL, "no memory for its curve");
-    return SL_OK;
+    return sl_sae_trainer_stop_new(t, err);
 }
 
 /* Normalised rows from the first on: [n, d_in] into out. */
@@ -60,8 +57,7 @@ static sl_status first_rows(sl_sae_trainer *t, int64_t n, float *out, sl_err *er
 
 sl_status sl_sae_trainer_perturb_data(sl_sae_trainer *t, sl_err *err)
 {
-    if (t->fixed)
-        SL_TRY(first_rows(t, t->batch, t->fixed, err));
+    SL_TRY(sl_sae_trainer_stop_data(t, err));
     if (t->pc->type != SL_PERTURB_SHAPED)
         return SL_OK;
     int64_t have = t->src->info.n_rows, n = have > 0 && have < FIT_ROWS ? have : FIT_ROWS;
@@ -125,13 +121,10 @@ sl_status sl_sae_trainer_noisy(sl_sae_trainer *t, const sl_tensor *rows, sl_var 
     return SL_OK;
 }
 
-/* Sums |z' - z*| and z' + z* of the valid rows, by latent and in all; and the mean of |z' - z*|^2 / |z*|^2. */
-typedef struct seen { double num, den, change; } seen;
-
-static seen compare(sl_perturb *p, const sl_csr *got, const sl_csr *want, const uint8_t *valid, bool keep)
+sl_perturb_seen sl_perturb_compare(sl_perturb *p, const sl_csr *got, const sl_csr *want, const uint8_t *valid, bool keep)
 {
     const float *a = got->val, *b = want->val;
-    seen s = { 0 };
+    sl_perturb_seen s = { 0 };
     int64_t rows = 0;
     for (int64_t r = 0; r < got->n_rows; r++) {
         double sq = 0, all = 0;
@@ -159,7 +152,7 @@ static void look(sl_sae_trainer *t, const sl_perturb_terms *terms, int view)
     t->point.stability = terms->stability.id ? sl_scalar(t->tape, terms->stability) : 0;
     if (!terms->got.v.id)
         return;
-    seen s = compare(t->perturb, sl_code_csr(t->tape, terms->got), sl_code_csr(t->tape, terms->target), t->perturb->view[view].valid, true);
+    sl_perturb_seen s = sl_perturb_compare(t->perturb, sl_code_csr(t->tape, terms->got), sl_code_csr(t->tape, terms->target), t->perturb->view[view].valid, true);
     t->point.change = s.change;
     t->point.fss = s.den > 0 ? 1 - s.num / s.den : NAN;
     sl_perturb_steer(t->perturb, s.num, s.den);
@@ -194,57 +187,5 @@ sl_status sl_sae_trainer_perturb(sl_sae_trainer *t, const sl_sae_pass *pass, con
     if (terms.loss.id)
         *loss = sl_add(t->tape, *loss, terms.loss);
     p->forward += seconds(p) - made;
-    return SL_OK;
-}
-
-/* ---- early stopping ---- */
-
-void sl_sae_trainer_decay_from(sl_sae_trainer *t, int64_t step)
-{
-    int64_t left = (int64_t)(LAST_DECAY * (double)t->c->steps);
-    t->steps = step + (left > 0 ? left : 1);
-    t->sched.kind = SL_SCHED_LINEAR_DECAY;
-    t->sched.decay_start = step;
-    t->sched.steps = t->steps;
-}
-
-/* FSS and FVU of the fixed rows, with the same noise each time. */
-static sl_status measure(sl_sae_trainer *t, double *fss, double *fvu, sl_err *err)
-{
-    sl_perturb *p = t->perturb;
-    sl_tape *tape = t->tape;
-    const double counted[] = { p->v[PT_ROWS], p->v[PT_SKIPPED] };
-    sl_tensor rows = sl_tensor_of(SL_F32, t->fixed, 2, t->batch, t->s->d_in);
-    sl_tape_reset(tape);
-    sl_var x = sl_const(tape, &rows);
-    sl_sae_pass clean = sl_sae_forward(tape, t->s, x, x, NULL);
-    sl_code z = sl_perturb_code(tape, clean.z);
-    SL_TRY(sl_tape_status(tape, err));
-    SL_TRY(sl_perturb_make(p, t->fixed, NULL, sl_code_csr(tape, z), t->batch, (sl_perturb_key){ FIXED_STEP, 0, 0 }, sl_perturb_eps(t->pc), 0, err));
-    p->v[PT_ROWS] = counted[0];
-    p->v[PT_SKIPPED] = counted[1];
-    sl_sae_pass noisy = { .x = sl_const(tape, &p->view[0].x) };
-    noisy.z = t->s->ops->encode(tape, t->s, noisy.x, NULL);
-    sl_code got = sl_perturb_code(tape, noisy.z);
-    SL_TRY(sl_tape_status(tape, err));
-    seen s = compare(p, sl_code_csr(tape, got), sl_code_csr(tape, z), p->view[0].valid, false);
-    double spread = sl_sae_spread(tape, x);
-    *fss = s.den > 0 ? 1 - s.num / s.den : 0;
-    *fvu = spread > 0 ? t->k->sq_dist(t->k, &rows, sl_value(tape, clean.xhat)) / spread : 1;
-    return SL_OK;
-}
-
-sl_status sl_sae_trainer_perturb_check(sl_sae_trainer *t, sl_err *err)
-{
-    int64_t every = t->pc->check_every > 0 ? t->pc->check_every : t->c->steps / 40 > 0 ? t->c->steps / 40 : 1;
-    double fss, fvu, share = (double)t->step / (double)t->c->steps;
-    if (!t->fixed || t->step % every || t->perturb->v[PT_DECAY_FROM] > 0 || share + LAST_DECAY >= 1)
-        return SL_OK;
-    SL_TRY(measure(t, &fss, &fvu, err));
-    if (sl_perturb_settled(t->perturb, fss, fvu, share)) {
-        t->perturb->v[PT_DECAY_FROM] = (double)t->step;
-        sl_sae_trainer_decay_from(t, t->step);
-        sl_log(t->ctx, SL_LOG_INFO, "stability %.3f and fvu %.4f stand still after step %lld: the final decay begins", fss, fvu, (long long)t->step);
-    }
     return SL_OK;
 }

@@ -65,7 +65,8 @@ static sl_status open_all(sweep *w, sl_err *err)
     w->step = INT64_MAX;
     for (int i = 0; i < w->n; i++) {
         sl_sae_trainer *t = &w->t[i];
-        *t = (sl_sae_trainer){ .ctx = w->ctx, .s = w->runs[i].sae, .src = w->runs[i].acts, .c = w->runs[i].train, .dir = w->runs[i].dir, .rows_at = -1 };
+        *t = (sl_sae_trainer){ .ctx = w->ctx, .s = w->runs[i].sae, .src = w->runs[i].acts, .c = w->runs[i].train, .dir = w->runs[i].dir,
+                                .held_out = w->runs[i].held_out, .rows_at = -1 };
         t->pc = w->runs[i].perturb && sl_perturb_wanted(w->runs[i].perturb) ? w->runs[i].perturb : NULL;
         SL_TRY(sl_sae_trainer_open(t, err));
         share_buffers(w, i);
@@ -203,9 +204,10 @@ static void finish_all(sweep *w)
         if (st != SL_OK)
             stop_one(w, i, st, &why);
         else {
-            if (w->t[i].perturb)
-                sl_sae_trainer_report(&w->t[i], &w->runs[i].perturbed);
+            st = w->t[i].perturb ? sl_sae_trainer_report(&w->t[i], &w->runs[i].perturbed) : SL_OK;
             sl_sae_trainer_result(&w->t[i], &w->runs[i].result);
+            if (st != SL_OK)
+                stop_one(w, i, st, &(sl_err){ .msg = "no memory for the report of early stopping" });
         }
     }
 }
@@ -242,6 +244,10 @@ sl_status sl_sae_train_many(sl_sweep_run *runs, int n, sl_err *err)
         sl_sae_trainer_close(&w.t[i]);
     sl_free(w.ctx, done);
     sl_free(w.ctx, w.t);
+    if (n == 1 && st == SL_OK && runs[0].status != SL_OK) {
+        st = runs[0].status;
+        why = runs[0].err;
+    }
     if (st != SL_OK && err)
         *err = why;
     return st;
@@ -261,11 +267,6 @@ sl_status sl_sae_train_perturbed(sl_sae *s, sl_act_source *acts, const sl_sae_tr
     if (report)
         *report = one.perturbed;
     else
-        sl_free(s->ctx, one.perturbed.curve);
-    if (st == SL_OK && one.status != SL_OK) {
-        st = one.status;
-        if (err)
-            *err = one.err;
-    }
+        sl_perturb_result_release(s->ctx, &one.perturbed);
     return st;
 }

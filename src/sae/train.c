@@ -79,11 +79,23 @@ static bool is_logged(const sl_sae_trainer *t, int64_t step)
     return (step - 1) % t->log_every == 0 || step == t->steps;
 }
 
-static sl_status log_step(sl_sae_trainer *t, const sl_sae_pass *p, double loss, double lr, sl_err *err)
+/* One step's passing things. */
+typedef struct step {
+    sl_tensor rows, targets, alive;
+    sl_sae_batch batch;
+    sl_sae_pass pass;
+    sl_var loss;
+} step;
+
+/* own: the variant's loss, of which `loss` may be more than all. */
+static sl_status log_step(sl_sae_trainer *t, const step *s, double own, double loss, sl_err *err)
 {
+    const sl_sae_pass *p = &s->pass;
     double spread = sl_sae_spread(t->tape, p->y), rec = t->k->sq_dist(t->k, sl_value(t->tape, p->y), sl_value(t->tape, p->xhat));
+    double recon = rec * sl_sae_reconstruction_factor(t->tape, t->s, p, &s->batch);
     sl_sae_step row = { .step = t->step + 1, .samples = t->samples + t->seen.n, .loss = loss, .fvu = spread > 0 ? rec / spread : NAN, .l0 = t->seen.l0,
-                        .dead = (double)t->n_dead / (double)t->s->d_sae, .lr = lr, .own = { NAN, NAN, NAN }, .seconds = sl_sae_trainer_seconds(t) };
+                        .recon = recon, .penalty = own - recon, .dead = (double)t->n_dead / (double)t->s->d_sae, .lr = sl_schedule_at(&t->sched, t->step),
+                        .own = { NAN, NAN, NAN }, .seconds = sl_sae_trainer_seconds(t) };
     if (t->s->ops->watch) {
         t->s->ops->watch(t->tape, t->s, p, row.own);
         SL_TRY(sl_tape_status(t->tape, err));
@@ -97,14 +109,6 @@ static sl_status offended(sl_sae_trainer *t, const sl_act_batch *b, sl_status st
         sl_sae_trainer_save_offender(t, b);
     return st;
 }
-
-/* One step's passing things. */
-typedef struct step {
-    sl_tensor rows, targets, alive;
-    sl_sae_batch batch;
-    sl_sae_pass pass;
-    sl_var loss;
-} step;
 
 static void prepare_step(sl_sae_trainer *t, const sl_act_batch *b, step *p)
 {
@@ -125,6 +129,7 @@ static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
         SL_TRY(sl_sae_trainer_noisy(t, &p->rows, &x, err));
     p->pass = sl_sae_forward(t->tape, s, x, y, &p->batch);
     p->loss = s->ops->loss(t->tape, s, &p->pass, &p->batch);
+    sl_var own = p->loss;
     sl_sae_trainer_see(t, p->pass.z, p->batch.n);
     if (t->perturb)
         SL_TRY(sl_sae_trainer_perturb(t, &p->pass, &p->batch, &p->loss, err));
@@ -133,7 +138,7 @@ static sl_status forward(sl_sae_trainer *t, step *p, sl_err *err)
     if (!isfinite(value))
         return sl_fail(err, SL_NUMERIC, "loss", "a finite number", "step %lld: it is %g", (long long)t->step, value);
     if (is_logged(t, t->step + 1))
-        return log_step(t, &p->pass, value, sl_schedule_at(&t->sched, t->step), err);
+        return log_step(t, p, sl_scalar(t->tape, own), value, err);
     return SL_OK;
 }
 
@@ -156,7 +161,7 @@ sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *
     sl_sae_trainer_after_step(t);
     t->step++;
     t->samples += b->n;
-    return t->perturb ? sl_sae_trainer_perturb_check(t, err) : SL_OK;
+    return t->stop ? sl_sae_trainer_stop_check(t, err) : SL_OK;
 }
 
 /* ---- the end ---- */
@@ -164,6 +169,7 @@ sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *
 sl_status sl_sae_trainer_finish(sl_sae_trainer *t, sl_err *err)
 {
     sl_sae_trainer_use_ema(t);
+    sl_sae_trainer_stop_choose(t);
     sl_sae_trainer_untie(t);
     return sl_sae_trainer_fold(t, err);
 }
@@ -176,7 +182,7 @@ void sl_sae_trainer_result(sl_sae_trainer *t, sl_sae_result *out)
     t->curve = NULL;
 }
 
-void sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out)
+sl_status sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out)
 {
     const double *v = t->perturb->v;
     double fvu = t->curve[t->n_curve - 1].fvu;
@@ -186,6 +192,7 @@ void sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out)
     if (out->collapsed)
         sl_log(t->ctx, SL_LOG_WARN, "the code collapsed (fvu %.3g): gamma %g is too strong, or rises too early", fvu, sl_perturb_gamma(t->pc));
     t->trace = NULL;
+    return sl_sae_trainer_stop_report(t, out);
 }
 
 void sl_sae_trainer_close(sl_sae_trainer *t)
@@ -193,7 +200,7 @@ void sl_sae_trainer_close(sl_sae_trainer *t)
     sl_sae_trainer_untie(t);
     sl_perturb_free(t->perturb);
     sl_free(t->ctx, t->trace);
-    sl_free(t->ctx, t->fixed);
+    sl_sae_trainer_stop_free(t);
     sl_tape_free(t->tape);
     sl_free(t->ctx, t->in.buffer);
     sl_free(t->ctx, t->in.mean);

@@ -1,5 +1,5 @@
 /* The trainer's inside: one struct, split over train.c (start, step, end), sweep.c (the loop), train_options.c, train_data.c (normalisation), train_dead.c,
- * train_keep.c (controls, running mean) and train_state.c (checkpoints). */
+ * train_keep.c (controls, running mean), train_state.c (checkpoints), perturb_train.c and perturb_stop.c (the perturbation layer). */
 #ifndef SL_SAE_TRAIN_H
 #define SL_SAE_TRAIN_H
 
@@ -45,7 +45,8 @@ struct sl_sae_trainer {
     const sl_perturb_config *pc; /* NULL: none */
     sl_perturb_point *trace;    /* [n_curve] beside curve; NULL: none */
     sl_param *own_enc;          /* tied_weights: s->W_enc's own, while s->W_enc is s->W_dec; else NULL */
-    float *fixed;               /* early_stop: [batch, d_in] normalised rows that it looks at; NULL: off */
+    sl_act_source *held_out;    /* early_stop: rows that no step sees, from where it stands; NULL: none */
+    struct sl_sae_stop *stop;   /* early_stop: what it looked at and the weights that it keeps; NULL: off */
     sl_perturb_point point;     /* of this step */
     int64_t steps;              /* that will be run: c->steps, or fewer once early stopping has decided */
 
@@ -63,7 +64,7 @@ sl_status sl_sae_trainer_open(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;
 sl_status sl_sae_trainer_step(sl_sae_trainer *t, const sl_act_batch *b, sl_err *err) SL_USE_RESULT; /* b: the rows after t->samples */
 sl_status sl_sae_trainer_finish(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* after the last step: the SAE is ready */
 void sl_sae_trainer_result(sl_sae_trainer *t, sl_sae_result *out);  /* once; takes the curve */
-void sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out); /* only where t->perturb; once; takes its curve */
+sl_status sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out) SL_USE_RESULT; /* only where t->perturb; once; takes its curve. SL_MEM */
 void sl_sae_trainer_close(sl_sae_trainer *t);                       /* frees all but s */
 
 /* train_options.c */
@@ -92,13 +93,30 @@ void sl_sae_trainer_normalize(sl_sae_trainer *t, const sl_act_batch *b, sl_tenso
 void sl_sae_trainer_save_offender(sl_sae_trainer *t, const sl_act_batch *b); /* dir/nonfinite-step-N.npy, N steps done */
 sl_status sl_sae_trainer_fold(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT; /* the normalisation into the weights: the SAE takes raw rows from here on */
 
+/* perturb_stop.c: early stopping */
+enum { SL_STOP_KEEP = 4, SL_STOP_NUMBERS = 4 };
+typedef struct sl_sae_stop {
+    float *rows;                /* [n_rows, d_in] normalised, held out */
+    int64_t n_rows, n_weights, n_state, room;
+    double *check;              /* [room, SL_STOP_NUMBERS] step, fss, fvu, dead of every check, PT_CHECKS of them */
+    double *kept;               /* [SL_STOP_KEEP, SL_STOP_NUMBERS] of the candidates; step 0: a free place */
+    float *weights;             /* [SL_STOP_KEEP, n_weights] theirs */
+    double *state;              /* [SL_STOP_KEEP, n_state] their variant's */
+    int64_t chosen;             /* step of the one that became the SAE; 0: none */
+} sl_sae_stop;
+sl_status sl_sae_trainer_stop_new(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;       /* nothing where it is not wanted */
+sl_status sl_sae_trainer_stop_data(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;      /* the held-out rows */
+sl_status sl_sae_trainer_stop_check(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;     /* after a step */
+void sl_sae_trainer_decay_from(sl_sae_trainer *t, int64_t step);                       /* the final decay begins at this step */
+void sl_sae_trainer_stop_choose(sl_sae_trainer *t);                                    /* at the end: the best candidate's weights */
+sl_status sl_sae_trainer_stop_report(sl_sae_trainer *t, sl_perturb_result *out) SL_USE_RESULT; /* its checks; SL_MEM */
+void sl_sae_trainer_stop_free(sl_sae_trainer *t);
+
 /* perturb_train.c; all but the last only where t->perturb */
 sl_status sl_sae_trainer_perturb_new(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;    /* the layer, and tied weights */
 sl_status sl_sae_trainer_perturb_data(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;   /* what it takes from the first rows; the source ends at row 0 */
 sl_status sl_sae_trainer_noisy(sl_sae_trainer *t, const sl_tensor *rows, sl_var *x, sl_err *err) SL_USE_RESULT; /* mode denoise: x + delta */
 sl_status sl_sae_trainer_perturb(sl_sae_trainer *t, const sl_sae_pass *p, const sl_sae_batch *b, sl_var *loss, sl_err *err) SL_USE_RESULT; /* adds its terms */
-sl_status sl_sae_trainer_perturb_check(sl_sae_trainer *t, sl_err *err) SL_USE_RESULT;  /* early stopping, after a step */
-void sl_sae_trainer_decay_from(sl_sae_trainer *t, int64_t step);                       /* the final decay begins at this step */
 void sl_sae_trainer_untie(sl_sae_trainer *t);
 
 /* train_state.c */

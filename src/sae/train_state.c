@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TENSORS = 96, CURVE_COLS = 8 + SL_SAE_OWN, LINE = 320 };
+enum { MAX_TENSORS = 96, CURVE_COLS = 10 + SL_SAE_OWN, LINE = 320 };
 
 /* ---- key ---- */
 
@@ -69,6 +69,12 @@ static int list_perturbation(sl_sae_trainer *t, named *out)
         put(out + n++, "pair", sl_tensor_of(SL_I32, p->pair, 2, p->F, (int64_t)SL_PAIRS));
         put(out + n++, "pair_n", sl_tensor_of(SL_F64, p->pair_n, 2, p->F, (int64_t)SL_PAIRS));
     }
+    if (t->stop) {
+        put(out + n++, "checks", sl_tensor_of(SL_F64, t->stop->check, 2, t->stop->room, (int64_t)SL_STOP_NUMBERS));
+        put(out + n++, "kept", sl_tensor_of(SL_F64, t->stop->kept, 2, (int64_t)SL_STOP_KEEP, (int64_t)SL_STOP_NUMBERS));
+        put(out + n++, "kept_weights", sl_tensor_of(SL_F32, t->stop->weights, 2, (int64_t)SL_STOP_KEEP, t->stop->n_weights));
+        put(out + n++, "kept_state", sl_tensor_of(SL_F64, t->stop->state, 2, (int64_t)SL_STOP_KEEP, t->stop->n_state));
+    }
     put(out + n++, "trace", sl_tensor_of(SL_F64, t->trace, 2, t->n_curve, (int64_t)(sizeof *t->trace / sizeof(double))));
     return n;
 }
@@ -103,7 +109,7 @@ static void curve_to_rows(const sl_sae_step *c, int64_t n, double *rows)
 {
     for (int64_t i = 0; i < n; i++) {
         const double row[CURVE_COLS] = { (double)c[i].step, (double)c[i].samples, c[i].loss, c[i].fvu, c[i].l0, c[i].dead, c[i].lr, c[i].seconds,
-                                          c[i].own[0], c[i].own[1], c[i].own[2] };
+                                          c[i].own[0], c[i].own[1], c[i].own[2], c[i].recon, c[i].penalty };
         memcpy(rows + i * CURVE_COLS, row, sizeof row);
     }
 }
@@ -115,7 +121,7 @@ static void curve_from_rows(const void *rows, int64_t n, sl_sae_step *c)
     for (int64_t i = 0; i < n; i++) {
         memcpy(r, (const char *)rows + (size_t)i * sizeof r, sizeof r);
         c[i] = (sl_sae_step){ .step = (int64_t)r[0], .samples = (int64_t)r[1], .loss = r[2], .fvu = r[3], .l0 = r[4], .dead = r[5], .lr = r[6], .seconds = r[7],
-                              .own = { r[8], r[9], r[10] } };
+                              .own = { r[8], r[9], r[10] }, .recon = r[11], .penalty = r[12] };
     }
 }
 
@@ -211,7 +217,7 @@ static void csv_number(char out[LINE], double v)
 
 static void csv_head(const sl_sae_trainer *t, char out[LINE])
 {
-    snprintf(out, LINE, "step,samples,loss,fvu,l0,dead,lr");
+    snprintf(out, LINE, "step,samples,loss,fvu,l0,dead,lr,recon_loss,penalty");
     for (int i = 0; i < n_watched(t); i++)
         snprintf(out + strlen(out), LINE - strlen(out), ",%s", t->s->ops->watched[i]);
     snprintf(out + strlen(out), LINE - strlen(out), ",seconds\n");
@@ -219,7 +225,7 @@ static void csv_head(const sl_sae_trainer *t, char out[LINE])
 
 static void csv_row(const sl_sae_trainer *t, const sl_sae_step *r, char out[LINE])
 {
-    const double v[] = { r->loss, r->fvu, r->l0, r->dead, r->lr };
+    const double v[] = { r->loss, r->fvu, r->l0, r->dead, r->lr, r->recon, r->penalty };
     snprintf(out, LINE, "%lld,%lld", (long long)r->step, (long long)r->samples);
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         csv_number(out, v[i]);

@@ -41,7 +41,7 @@ static void noise_is_a_function_of_its_key(void **state)
     rows_normal(&x, N, D, 0, 1);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         for (int team = 0; team < 3; team++) {
-            sl_ctx *ctx = sl_test_ctx(team == 0 ? 1 : 1 << team);
+            sl_ctx *ctx = sl_test_ctx((const int[]){ 1, 2, 8 }[team]);
             sl_sae *s = topk(ctx);
             sl_perturb_config c = config(types[i]);
             c.eps = .5;
