@@ -27,18 +27,18 @@ static const sl_opt CONFIG_FILE[] = {
     SL_OPT_END
 };
 
-void flag_name(const char *option, char out[64])
+void flag_name(const live_group *g, const sl_opt *o, char out[64])
 {
-    size_t n = 0;
-    for (; option[n] && n < 63; n++)
-        out[n] = option[n] == '_' ? '-' : option[n];
-    out[n] = 0;
+    bool prefixed = g && g->prefix;
+    snprintf(out, 64, "%.30s%s%.32s", prefixed ? g->prefix : "", prefixed ? "-" : "", o->name);
+    for (char *s = out; *s; s++)
+        *s = *s == '_' ? '-' : *s;
 }
 
-void flag_negative(const char *option, char out[64])
+void flag_negative(const live_group *g, const sl_opt *o, char out[64])
 {
     char name[64];
-    flag_name(option, name);
+    flag_name(g, o, name);
     if (strncmp(name, "no-", 3) == 0)
         memmove(out, name + 3, strlen(name + 3) + 1);
     else
@@ -92,12 +92,13 @@ sl_status args_groups(cli *c, const char *variant, sl_err *err)
                 return sl_fail(err, SL_MEM, variant, NULL, "its options need %zu bytes", v->opts_size);
             table = v->opts;
         }
-        c->group[n++] = (live_group){ g->title, g->section, table, at(c->cfg, g->offset) };
+        bool prefixed = g->section && c->cmd->prefixed && strcmp(g->section, c->cmd->prefixed) == 0;
+        c->group[n++] = (live_group){ g->title, g->section, table, at(c->cfg, g->offset), prefixed ? g->section : NULL };
     }
     if (c->cmd->has_config_file)
-        c->group[n++] = (live_group){ "Everywhere", NULL, CONFIG_FILE, c };
-    c->group[n++] = (live_group){ "Everywhere", NULL, COMMON, &c->com };
-    c->group[n] = (live_group){ NULL, NULL, NULL, NULL };
+        c->group[n++] = (live_group){ "Everywhere", NULL, CONFIG_FILE, c, NULL };
+    c->group[n++] = (live_group){ "Everywhere", NULL, COMMON, &c->com, NULL };
+    c->group[n] = (live_group){ NULL, NULL, NULL, NULL, NULL };
     for (int i = 0; i < n; i++)
         sl_opts_default(c->group[i].table, c->group[i].base);
     return SL_OK;
@@ -108,10 +109,10 @@ sl_status args_groups(cli *c, const char *variant, sl_err *err)
 /* Two entries for a switch (--x, --no-x); val is 1 + 2 * index of the option over all groups, + 1 for the negative. */
 typedef struct popt_table { struct poptOption *v; int n; char (*names)[64]; } popt_table;
 
-static void add_entry(popt_table *t, const sl_opt *o, int index, bool negative)
+static void add_entry(popt_table *t, const live_group *g, const sl_opt *o, int index, bool negative)
 {
     bool is_switch = o->type == SL_T_BOOL;
-    (negative ? flag_negative : flag_name)(o->name, t->names[t->n]);
+    (negative ? flag_negative : flag_name)(g, o, t->names[t->n]);
     t->v[t->n] = (struct poptOption){ .longName = t->names[t->n], .shortName = negative ? '\0' : o->short_name,
                                       .argInfo = is_switch ? POPT_ARG_NONE : POPT_ARG_STRING, .val = 1 + 2 * index + negative };
     t->n++;
@@ -128,9 +129,9 @@ static sl_status popt_table_new(const cli *c, popt_table *t, sl_err *err)
         return sl_fail(err, SL_MEM, NULL, NULL, "no memory for the options");
     for (const live_group *g = c->group; g->table; g++)
         for (const sl_opt *o = g->table; o->type != SL_T_END; o++, index++) {
-            add_entry(t, o, index, false);
+            add_entry(t, g, o, index, false);
             if (o->type == SL_T_BOOL)
-                add_entry(t, o, index, true);
+                add_entry(t, g, o, index, true);
         }
     return SL_OK;
 }
@@ -155,7 +156,7 @@ static sl_status popt_failure(const cli *c, int rc, const char *bad, sl_err *err
     for (const live_group *g = c->group; g->table; g++)
         for (const sl_opt *o = g->table; o->type != SL_T_END; o++) {
             char name[64];
-            flag_name(o->name, name);
+            flag_name(g, o, name);
             if (sl_name_equal(name, typed) || (!typed[1] && typed[0] == o->short_name))
                 known = o;
             else if (bad[1] == '-' && sl_name_close(typed, name) && sl_name_distance(typed, name) < best) {
@@ -227,7 +228,7 @@ static sl_status apply_flags(cli *c, sl_err *err)
     for (int i = 0; i < c->n_flags; i++) {
         const flag *f = &c->flags[i];
         char where[72] = "--";
-        flag_name(f->opt->name, where + 2);
+        flag_name(f->group, f->opt, where + 2);
         SL_TRY(sl_opts_set(c->words, f->group->table, f->group->base, f->opt->name, f->text, where, SL_ARG, err));
     }
     return SL_OK;

@@ -25,7 +25,7 @@ typedef struct opt_group {
 } opt_group;
 
 /* A group with the struct that it fills. */
-typedef struct live_group { const char *title, *section; const sl_opt *table; void *base; } live_group;
+typedef struct live_group { const char *title, *section; const sl_opt *table; void *base; const char *prefix; /* of its flags, or NULL */ } live_group;
 
 enum { MAX_GROUPS = 8, VARIANT_BYTES = 256 /* room for any variant's options */ };
 
@@ -40,6 +40,7 @@ typedef struct command {
     size_t cfg_size;
     bool has_config_file;   /* takes --config FILE */
     bool has_sweep;         /* which may have a section `sweep`, that the command reads itself */
+    const char *prefixed;   /* the section whose flags begin with its name, as --perturb-eps; NULL: none */
     /* After defaults, file and flags were read once: fills what a preset says; file and flags are then read again on top. NULL: none */
     sl_status (*preset)(cli *c, sl_err *err);
     sl_status (*run)(cli *c, sl_err *err);
@@ -115,9 +116,10 @@ void completion_bash(FILE *f);
 const char *value_word(const sl_opt *o);
 /* "active latents (1 to 64; default 32)" */
 void option_text(const sl_opt *o, const void *defaults, char *out, size_t size);
-void flag_name(const char *option, char out[64]); /* d_sae -> d-sae */
+/* The flag of an option without its dashes: d_sae -> d-sae; of a group with a prefix: eps -> perturb-eps. NULL: of no group. */
+void flag_name(const live_group *g, const sl_opt *o, char out[64]);
 /* "no-cache" for cache, "cache" for no_cache */
-void flag_negative(const char *option, char out[64]);
+void flag_negative(const live_group *g, const sl_opt *o, char out[64]);
 
 /* ---- ui.c ---- */
 

@@ -15,6 +15,7 @@ static const sl_opt TRAIN_OPTS[] = {
     SL_OPT_STR(train_cfg, world, NULL, "or a world of `saelab world list`; a task needs its model as well (--lm)"),
     SL_OPT_STRS(train_cfg, world_set, "KEY=VALUE: an option of the world"),
     SL_OPT_INT(train_cfg, world_seed, 42, 0, 9e15, "", "of the world"),
+    SL_OPT_STR(train_cfg, held_out_acts, NULL, "rows that --perturb-early-stop looks at: a store; --lm and --world have such rows themselves"),
     SL_OPT_INT(train_cfg, tokens, 0, 0, 1e15, "rows", "with --lm: rows of the text to train on, over and over; 0: all"),
     SL_OPT_INT(train_cfg, held_out, 1e5, 0, 1e15, "rows", "with --lm: rows of the validation text to store for `saelab sae eval`; 0: none"),
     SL_OPT_INT(train_cfg, shuffle_rows, 32768, 1, 1e9, "rows", "with --lm: rows mixed with one another; twice as many are in memory"),
@@ -27,6 +28,7 @@ static const opt_group TRAIN_GROUPS[] = {
     { "Options", NULL, TRAIN_OPTS, 0 },
     { "Training", "train", sl_sae_train_opts, offsetof(train_cfg, train) },
     { "Variant", "variant", NULL, offsetof(train_cfg, variant) },
+    { "Perturbation training", "perturb", sl_perturb_opts, offsetof(train_cfg, perturb) },
     { NULL, NULL, NULL, 0 }
 };
 
@@ -37,11 +39,13 @@ int64_t width_of(const train_cfg *t, const sl_act_info *rows)
     return t->train.d_sae > 0 ? t->train.d_sae : t->train.expansion * rows->d_in;
 }
 
-/* Encoder and decoder four times over (weights, moments, gradients), packed copies, and a batch with its dense pre-activations. */
+/* Encoder and decoder four times over (weights, moments, gradients), packed copies, and a batch with its dense pre-activations, once more for every
+ * perturbed view. */
 need training_need(const train_cfg *t, const sl_act_info *rows)
 {
     int64_t d_out = rows->d_out > 0 ? rows->d_out : rows->d_in, d_sae = width_of(t, rows), weights = 4 * d_sae * (rows->d_in + d_out);
-    return (need){ .memory = 4 * weights + weights / 4 + 4 * t->train.batch * (3 * rows->d_in + 2 * d_out + 2 * d_sae), .disk = weights * (1 + 2 * 3) };
+    int64_t passes = 1 + (sl_perturb_wanted(&t->perturb) ? t->perturb.views : 0);
+    return (need){ .memory = 4 * weights + weights / 4 + 4 * passes * t->train.batch * (3 * rows->d_in + 2 * d_out + 2 * d_sae), .disk = weights * (1 + 2 * 3) };
 }
 
 sl_status check_need(cli *c, const need *n, const char *dir, sl_err *err)
@@ -140,6 +144,8 @@ static sl_status open_lm(cli *c, const train_cfg *t, input *in, sl_err *err)
     SL_TRY(capture_text(c, &p, tok, &in->corpus, err));
     split_docs(&in->corpus, SPLIT_TRAIN, &first, &end);
     sl_stream_config sc = { .n_tokens = t->tokens, .shuffle_rows = t->dry_run ? t->train.batch : t->shuffle_rows, .seed = (uint64_t)t->shuffle_seed };
+    if (t->perturb.site == SL_PERTURB_SITE_TOKEN)
+        sc.noise = (sl_token_noise){ .p = t->perturb.p_tok, .to = t->perturb.token_to, .seed = (uint64_t)t->perturb.seed };
     sl_act_source *rows;
     SL_TRY(sl_lm_stream(c->ctx, t->lm, &in->corpus, first, end, t->hook, &sc, &rows, err));
     return sl_acts_prefetch(c->ctx, rows, &in->acts, err);
@@ -167,12 +173,35 @@ sl_status input_open(cli *c, const train_cfg *t, input *in, sl_err *err)
     return t->world ? open_world(c, t, in, err) : t->lm ? open_lm(c, t, in, err) : open_store(c, t, in, err);
 }
 
+/* Rows that early stopping looks at, which no training sees: of the world's test split, of the validation text, or those that were named. */
+sl_status open_held_out(cli *c, const train_cfg *t, const char *store, input *in, sl_err *err)
+{
+    if (!t->perturb.early_stop || in->held_out)
+        return SL_OK;
+    if (in->world)
+        return in->lm ? sl_task_open(in->lm, in->world, SL_WORLD_TEST, t->hook, &in->held_out, err) : sl_world_open(in->world, SL_WORLD_TEST, &in->held_out, err);
+    store = t->held_out_acts ? t->held_out_acts : t->lm && t->held_out > 0 ? store : NULL;
+    if (!store)
+        return sl_fail(err, SL_ARG, "--perturb-early-stop", "--held-out-acts STORE", "stopping early needs rows that are not trained on");
+    return sl_acts_open(c->ctx, store, false, &in->held_out, err);
+}
+
 void input_close(cli *c, input *in)
 {
+    sl_act_source_free(in->held_out);
     sl_act_source_free(in->acts);
     sl_lm_free(in->lm);
     sl_world_free(in->world);
     sl_corpus_release(c->ctx, &in->corpus);
+}
+
+/* Tokens were changed when the rows were made. */
+sl_perturb_config perturb_of_rows(const train_cfg *t)
+{
+    sl_perturb_config p = t->perturb;
+    if (p.site == SL_PERTURB_SITE_TOKEN && t->lm && !t->world)
+        p.site = SL_PERTURB_SITE_BY_TYPE;
+    return p;
 }
 
 /* ---- train ---- */
@@ -184,8 +213,10 @@ static sl_status time_steps(cli *c, const train_cfg *t, sl_act_source *acts, int
     sl_sae_result r = { 0 };
     sl_sae_train_config few = t->train;
     few.steps = steps;
+    sl_perturb_config without_stop = perturb_of_rows(t); /* every step counts */
+    without_stop.early_stop = false;
     SL_TRY(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, width_of(t, &acts->info), t->variant, (uint64_t)t->train.seed, &s, err));
-    sl_status st = sl_sae_train(s, acts, &few, NULL, &r, err);
+    sl_status st = sl_sae_train_perturbed(s, acts, &few, &without_stop, NULL, &r, NULL, err);
     *seconds = r.seconds;
     sl_sae_free(s);
     sl_free(c->ctx, r.curve);
@@ -201,24 +232,37 @@ static sl_status dry_run(cli *c, const train_cfg *t, sl_act_source *acts, const 
     return SL_OK;
 }
 
-json_t *train_json(const char *dir, const sl_sae_info *about, const sl_sae_result *r)
+static json_t *perturb_json(const sl_perturb_result *p)
 {
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "eps", json_real_or_null(p->eps), "rows", (json_int_t)p->rows, "skipped", (json_int_t)p->skipped,
+                     "saturated", (json_int_t)p->saturated, "stopped_at", (json_int_t)p->stopped_at, "chosen_step", (json_int_t)p->chosen_step);
+}
+
+json_t *train_json(const char *dir, const sl_sae_info *about, const sl_sweep_run *run)
+{
+    const sl_sae_result *r = &run->result;
     double per_s = r->seconds > 0 ? (double)r->last.samples / r->seconds : 0;
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sae", dir, "variant", about->variant, "d_in",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sae", dir, "variant", about->variant, "d_in",
                      (json_int_t)about->d_in, "d_sae", (json_int_t)about->d_sae, "steps", (json_int_t)r->last.step, "rows",
                      (json_int_t)r->last.samples, "loss", json_real_or_null(r->last.loss), "fvu", json_real_or_null(r->last.fvu), "l0",
                      json_real_or_null(r->last.l0), "dead", json_real_or_null(r->last.dead), "seconds", json_real_or_null(r->seconds),
-                     "rows_per_second", json_real_or_null(per_s), "wait_share", json_real_or_null(r->wait_share));
+                     "rows_per_second", json_real_or_null(per_s), "wait_share", json_real_or_null(r->wait_share), "perturb",
+                     run->perturb && sl_perturb_wanted(run->perturb) ? perturb_json(&run->perturbed) : json_null());
 }
 
-static void train_report(cli *c, const train_cfg *t, const sl_sae_info *about, const sl_sae_result *r)
+static void train_report(cli *c, const train_cfg *t, const sl_sae_info *about, const sl_sweep_run *run)
 {
-    char b[3][32], v[4][32];
+    const sl_sae_result *r = &run->result;
+    const sl_perturb_result *p = &run->perturbed;
+    char b[3][32], v[6][32];
     double per_s = r->seconds > 0 ? (double)r->last.samples / r->seconds : 0;
     snprintf(v[0], sizeof v[0], "%.4f", r->last.fvu);
     snprintf(v[1], sizeof v[1], "%.2f", r->last.l0);
     snprintf(v[2], sizeof v[2], "%.2f%%", 100 * r->last.dead);
     snprintf(v[3], sizeof v[3], "%.1f%%", 100 * r->wait_share);
+    snprintf(v[4], sizeof v[4], "%.3g", p->eps);
+    snprintf(v[5], sizeof v[5], "%lld", (long long)p->chosen_step);
+    bool noise = sl_perturb_wanted(&t->perturb) && t->perturb.type != SL_PERTURB_NONE;
     const char *cells[] = {
         "variant", about->variant, "",
         "d_sae", text_count(b[0], about->d_sae), "latents",
@@ -228,18 +272,23 @@ static void train_report(cli *c, const train_cfg *t, const sl_sae_info *about, c
         "time", text_time(b[1], r->seconds), "",
         "rows/s", text_count(b[2], (int64_t)per_s), "",
         "waiting", v[3], "of the time, for rows",
+        "noise", v[4], "of |x|, at the end",
+        "chosen", v[5], "is the step whose weights these are",
     };
     say(c, "%s\n", t->out_dir);
-    say_table(c, false, 8, 3, cells);
-    c->result = train_json(t->out_dir, about, r);
+    say_table(c, false, 8 + noise + (noise && p->chosen_step > 0), 3, cells);
+    c->result = train_json(t->out_dir, about, run);
 }
 
-static sl_status train_on(cli *c, train_cfg *t, sl_act_source *acts, sl_err *err)
+static sl_status train_on(cli *c, train_cfg *t, input *in, sl_err *err)
 {
     sl_sae *s = NULL;
-    sl_sae_result r = { 0 };
+    sl_perturb_config perturb = perturb_of_rows(t);
+    sl_sweep_run run = { .train = &t->train, .perturb = &perturb, .dir = t->out_dir };
     sl_status st;
     bool again = false;
+    char store[1100];
+    sl_act_source *acts = in->acts;
     need n = training_need(t, &acts->info);
     SL_TRY(check_need(c, &n, t->out_dir, err));
     SL_GO(sl_sae_new(c->ctx, t->train.variant, acts->info.d_in, width_of(t, &acts->info), t->variant, (uint64_t)t->train.seed, &s, err));
@@ -257,13 +306,19 @@ static sl_status train_on(cli *c, train_cfg *t, sl_act_source *acts, sl_err *err
         goto done;
     if (held_out)
         SL_GO(keep_held_out(c, t, &(sl_strs){ &t->hook, 1 }, t->out_dir, err));
-    SL_GO(sl_sae_train(s, acts, &t->train, t->out_dir, &r, err));
+    snprintf(store, sizeof store, "%.1000s/held_out", t->out_dir);
+    SL_GO(open_held_out(c, t, store, in, err));
+    run.sae = s;
+    run.acts = acts;
+    run.held_out = in->held_out;
+    SL_GO(sl_sae_train_many(&run, 1, err));
     SL_GO(sl_sae_save(s, t->out_dir, err));
     about = sl_sae_about(s);
-    train_report(c, t, &about, &r);
+    train_report(c, t, &about, &run);
     st = training_done(c, t->out_dir, err);
 done:
-    sl_free(c->ctx, r.curve);
+    sl_perturb_result_release(c->ctx, &run.perturbed);
+    sl_free(c->ctx, run.result.curve);
     sl_sae_free(s);
     return st;
 }
@@ -281,7 +336,7 @@ static sl_status train(cli *c, sl_err *err)
         return train_sweep(c, err);
     sl_status st = input_open(c, t, &in, err);
     if (st == SL_OK)
-        st = train_on(c, t, in.acts, err);
+        st = train_on(c, t, &in, err);
     input_close(c, &in);
     return st;
 }
@@ -291,11 +346,13 @@ const command CMD_SAE_TRAIN = {
     .text = "Writes a SAELens folder (cfg.json, sae_weights.safetensors) with metrics.csv and config.yaml. An interrupted training goes on when the same "
             "command is given again. `--help --variant V` shows the options of another variant. With --lm rows come straight from the model, which runs "
             "in a thread beside the training. A section `sweep:` in the --config file, with lists of values (variant, k, d_sae, seed, hook, lr ...), trains all "
-            "combinations in one pass over the rows, each in a folder of its own.",
+            "combinations in one pass over the rows, each in a folder of its own. The --perturb options train with a perturbation layer and a stability loss; "
+            "in a sweep they are perturb_eps, perturb_type ...",
     .examples = "  saelab sae train --acts my_acts -o my_sae --k 32 --d-sae 4096\n  saelab sae train --lm my_lm -o my_sae --variant standard\n"
                 "  saelab sae train --world synth1k -o my_sae --k 8 --d-sae 1024\n"
+                "  saelab sae train --world toy_128 -o robust --k 5 --d-sae 128 \\\n    --perturb-type gauss --perturb-eps .3\n"
                 "  saelab sae train --variant transcoder --acts acts/blocks.2.hook_resid_pre \\\n    --targets acts/blocks.2.hook_mlp_out -o my_transcoder\n",
-    .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .has_sweep = true, .run = train,
+    .groups = TRAIN_GROUPS, .cfg_size = sizeof(train_cfg), .has_config_file = true, .has_sweep = true, .prefixed = "perturb", .run = train,
 };
 
 /* ---- variants ---- */
@@ -314,7 +371,7 @@ static sl_status variants(cli *c, sl_err *err)
             sl_opts_default(v->opts, cfg);
         for (const sl_opt *o = v->opts; o->type != SL_T_END && v->opts_size <= sizeof cfg; o++) {
             char name[64];
-            flag_name(o->name, name);
+            flag_name(NULL, o, name);
             option_text(o, cfg, text, sizeof text);
             say(c, "  --%-14s %s\n", name, text);
             json_object_set_new(options, o->name, option_json(o, cfg));

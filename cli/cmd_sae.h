@@ -5,23 +5,27 @@
 #include "cmd.h"
 
 typedef struct train_cfg {
-    const char *acts, *targets, *lm, *hook, *text, *dataset, *out_dir, *world;
+    const char *acts, *targets, *lm, *hook, *text, *dataset, *out_dir, *world, *held_out_acts;
     sl_strs world_set;
     int64_t world_seed;
     int64_t tokens, held_out, shuffle_rows, shuffle_seed;
     bool dry_run;
     sl_sae_train_config train;
+    sl_perturb_config perturb;
     _Alignas(max_align_t) char variant[VARIANT_BYTES];
 } train_cfg;
 
 /* Where rows come from, and what lives as long. */
 typedef struct input {
     sl_act_source *acts;
+    sl_act_source *held_out; /* what early stopping looks at; NULL: none */
     sl_corpus corpus;       /* of --lm; tok NULL: none */
     sl_world *world;
     sl_lm *lm;              /* of a task */
 } input;
 sl_status input_open(cli *c, const train_cfg *t, input *in, sl_err *err);
+/* in->held_out, where t stops early; store: folder of the held-out rows of a model. */
+sl_status open_held_out(cli *c, const train_cfg *t, const char *store, input *in, sl_err *err);
 void input_close(cli *c, input *in);
 
 /* What a training needs: f32 weights, two moments and gradients, and its share of a step; files with two checkpoints. */
@@ -35,7 +39,9 @@ sl_status keep_held_out(cli *c, const train_cfg *t, const sl_strs *hooks, const 
 /* "ESTIMATE" of a training of t->train.steps steps, of the seconds that FEW and MORE steps took, without what only the first ones cost. */
 enum { FEW_STEPS = 2, MORE_STEPS = 12 };
 void dry_report(cli *c, const train_cfg *t, const need *n, double few, double more);
-json_t *train_json(const char *dir, const sl_sae_info *about, const sl_sae_result *r);
+/* The perturbation that is left for the trainer. */
+sl_perturb_config perturb_of_rows(const train_cfg *t);
+json_t *train_json(const char *dir, const sl_sae_info *about, const sl_sweep_run *run);
 
 /* cmd_sae_sweep.c: does the --config file have a sweep, and its work. */
 sl_status has_sweep(cli *c, bool *out, sl_err *err);
@@ -72,5 +78,7 @@ typedef struct sweep {
 
 /* cmd_sae_front.c: measures every SAE that was trained, prints the table, draws the frontier, fills c->result. seconds: of the training. */
 sl_status sweep_report(cli *c, sweep *w, double seconds, sl_err *err);
+/* Folder of the held-out rows of a member, where the pass stores some. */
+void sweep_held_out(const train_cfg *base, const sweep *w, const member *m, char dir[DIR + 200]);
 
 #endif

@@ -15,13 +15,17 @@ static double metric(const member *m, const char *name)
     return v && !v->is_null ? v->value : NAN;
 }
 
+void sweep_held_out(const train_cfg *base, const sweep *w, const member *m, char dir[DIR + 200])
+{
+    snprintf(dir, DIR + 200, w->n_inputs > 1 ? "%.1000s/held_out/%.200s" : "%.1000s/held_out", base->out_dir, m->in->acts->info.hook);
+}
+
 static sl_status measure_rows(cli *c, const train_cfg *base, const sweep *w, member *m, sl_err *err)
 {
     char dir[DIR + 200];
     sl_act_source *held = NULL;
-    const sl_act_info *i = &m->in->acts->info;
     if (base->lm && !base->world && base->held_out > 0) {
-        snprintf(dir, sizeof dir, w->n_inputs > 1 ? "%.1000s/held_out/%.200s" : "%.1000s/held_out", base->out_dir, i->hook);
+        sweep_held_out(base, w, m, dir);
         SL_TRY(sl_acts_open(c->ctx, dir, false, &held, err));
     }
     sl_status st = sl_eval_rows(c->ctx, m->sae, held ? held : m->in->acts, EVAL_ROWS, &m->m, NULL, err);

@@ -42,9 +42,13 @@ static sl_status read_key(sweep *w, sl_ynode name, sl_ynode list, sl_err *err)
         if (!sl_ynode_text(k->value[i]))
             return sl_fail(err, SL_CONFIG, where, "one value", "an item of %s is a list or a map", k->name);
     }
-    if (sl_name_equal(k->name, "batch") || sl_name_equal(k->name, "checkpoint_seconds")) {
+    static const char *const shared[] = { "batch", "checkpoint_seconds", "perturb_site", "perturb_p_tok", "perturb_token_to" };
+    bool one_for_all = false;
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        one_for_all = one_for_all || sl_name_equal(k->name, shared[i]);
+    if (one_for_all) {
         sl_ynode_where(name, where);
-        return sl_fail(err, SL_CONFIG, where, "the section train", "%s is the same for all SAEs of a pass", k->name);
+        return sl_fail(err, SL_CONFIG, where, "its section of the file", "%s is the same for all SAEs of a pass", k->name);
     }
     w->n_keys++;
     return SL_OK;
@@ -92,6 +96,8 @@ static sl_status set_value(cli *c, member *m, const key *k, sl_ynode value, bool
     }
     if (sl_opts_find(sl_sae_train_opts, k->name))
         return sl_opts_set(c->words, sl_sae_train_opts, &m->cfg.train, k->name, text, where, SL_CONFIG, err);
+    if ((strncmp(k->name, "perturb_", 8) == 0 || strncmp(k->name, "perturb-", 8) == 0) && sl_opts_find(sl_perturb_opts, k->name + 8))
+        return sl_opts_set(c->words, sl_perturb_opts, &m->cfg.perturb, k->name + 8, text, where, SL_CONFIG, err);
     *has = sl_opts_find(m->v->opts, k->name) != NULL;
     return *has ? sl_opts_set(c->words, m->v->opts, m->cfg.variant, k->name, text, where, SL_CONFIG, err) : SL_OK;
 }
@@ -270,8 +276,11 @@ static sl_status claim(cli *c, member *m, sl_err *err)
     return st;
 }
 
-static sl_status prepare(cli *c, member *m, sl_err *err)
+static sl_status prepare(cli *c, const sweep *w, member *m, sl_err *err)
 {
+    char store[DIR + 200];
+    sweep_held_out(c->cfg, w, m, store);
+    SL_TRY(open_held_out(c, &m->cfg, store, m->in, err));
     SL_TRY(claim(c, m, err));
     return m->done ? sl_sae_load(c->ctx, m->dir, &m->sae, err) : new_sae(c, m, err);
 }
@@ -280,7 +289,7 @@ static sl_status save(cli *c, member *m, sl_err *err)
 {
     SL_TRY(sl_sae_save(m->sae, m->dir, err));
     sl_sae_info about = sl_sae_about(m->sae);
-    c->result = train_json(m->dir, &about, &m->run.result);
+    c->result = train_json(m->dir, &about, &m->run);
     sl_status st = training_done(c, m->dir, err);
     json_decref(c->result);
     c->result = NULL;
@@ -292,24 +301,28 @@ static sl_status train_members(sweep *w, int64_t steps, bool keep, double *secon
 {
     sl_sweep_run *runs = calloc((size_t)w->n, sizeof *runs);
     sl_sae_train_config *few = calloc((size_t)w->n, sizeof *few);
+    sl_perturb_config *perturb = calloc((size_t)w->n, sizeof *perturb);
     int n = 0;
-    sl_status st = runs && few ? SL_OK : sl_fail(err, SL_MEM, NULL, NULL, "no memory for the sweep");
+    sl_status st = runs && few && perturb ? SL_OK : sl_fail(err, SL_MEM, NULL, NULL, "no memory for the sweep");
     for (int i = 0; st == SL_OK && i < w->n; i++) {
         member *m = &w->member[i];
         few[i] = m->cfg.train;
         few[i].steps = steps ? steps : few[i].steps;
+        perturb[i] = perturb_of_rows(&m->cfg);
         if (!m->done)
-            runs[n++] = (sl_sweep_run){ .sae = m->sae, .acts = m->in->acts, .train = &few[i], .dir = keep ? m->dir : NULL };
+            runs[n++] = (sl_sweep_run){ .sae = m->sae, .acts = m->in->acts, .train = &few[i], .perturb = &perturb[i], .held_out = m->in->held_out, .dir = keep ? m->dir : NULL };
     }
     if (st == SL_OK && n > 0)
         st = sl_sae_train_many(runs, n, err);
-    for (int i = 0, k = 0; runs && few && i < w->n; i++)
+    for (int i = 0, k = 0; runs && few && perturb && i < w->n; i++)
         if (!w->member[i].done) {
             w->member[i].run = runs[k++];
+            w->member[i].run.perturb = &w->member[i].cfg.perturb;
             *seconds = fmax(*seconds, w->member[i].run.result.seconds);
         }
     free(runs);
     free(few);
+    free(perturb);
     return st;
 }
 
@@ -319,12 +332,15 @@ static sl_status dry_run(cli *c, sweep *w, sl_err *err)
 {
     const train_cfg *t = c->cfg;
     double few = 0, more = 0;
-    for (int i = 0; i < w->n; i++)
+    for (int i = 0; i < w->n; i++) {
+        w->member[i].cfg.perturb.early_stop = false; /* every step counts */
         SL_TRY(new_sae(c, &w->member[i], err));
+    }
     SL_TRY(train_members(w, FEW_STEPS, false, &few, err));
     for (int i = 0; i < w->n; i++) {
         sl_sae_free(w->member[i].sae);
         sl_free(c->ctx, w->member[i].run.result.curve);
+        sl_perturb_result_release(c->ctx, &w->member[i].run.perturbed);
         w->member[i].sae = NULL;
         SL_TRY(new_sae(c, &w->member[i], err));
     }
@@ -349,7 +365,7 @@ static sl_status train_and_report(cli *c, sweep *w, sl_err *err)
         SL_TRY(keep_held_out(c, t, &(sl_strs){ hooks, w->n_inputs }, t->out_dir, err));
     }
     for (int i = 0; i < w->n; i++)
-        SL_TRY(prepare(c, &w->member[i], err));
+        SL_TRY(prepare(c, w, &w->member[i], err));
     SL_TRY(train_members(w, 0, true, &seconds, err));
     int failed = 0;
     for (int i = 0; i < w->n; i++) {
@@ -369,6 +385,7 @@ static void release(cli *c, sweep *w)
     for (int i = 0; w->member && i < w->n; i++) {
         sl_sae_free(w->member[i].sae);
         sl_free(c->ctx, w->member[i].run.result.curve);
+        sl_perturb_result_release(c->ctx, &w->member[i].run.perturbed);
         sl_metrics_release(c->ctx, &w->member[i].m);
     }
     for (int i = 0; w->input && i < w->n_inputs; i++)

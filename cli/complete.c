@@ -33,7 +33,7 @@ static void flags_of(FILE *f, const cli *c, bool choices)
     for (const live_group *g = c->group; g->table; g++)
         for (const sl_opt *o = g->table; o->type != SL_T_END; o++) {
             bool on = o->type == SL_T_BOOL && *(const bool *)((const char *)g->base + o->offset);
-            (on ? flag_negative : flag_name)(o->name, name);
+            (on ? flag_negative : flag_name)(g, o, name);
             if (!choices)
                 fprintf(f, " --%s", name);
             if (choices && o->type == SL_T_CHOICE) {

@@ -118,15 +118,15 @@ static void wrap(FILE *f, const char *text, int col, int indent)
     fputc('\n', f);
 }
 
-static void option_line(FILE *f, const sl_opt *o, const void *cfg)
+static void option_line(FILE *f, const live_group *g, const sl_opt *o)
 {
     char name[64], left[128], text[1024], shorts[8] = "    ";
-    (default_on(o, cfg) ? flag_negative : flag_name)(o->name, name);
+    (default_on(o, g->base) ? flag_negative : flag_name)(g, o, name);
     if (o->short_name)
         snprintf(shorts, sizeof shorts, "-%c, ", o->short_name);
     const char *word = value_word(o);
     snprintf(left, sizeof left, "  %s--%s%s%s", shorts, name, *word ? " " : "", word);
-    option_text(o, cfg, text, sizeof text);
+    option_text(o, g->base, text, sizeof text);
     fprintf(f, "%s", left);
     if ((int)strlen(left) + 2 > INDENT)
         fprintf(f, "\n%*s", INDENT, "");
@@ -154,7 +154,7 @@ void help_command(FILE *f, const cli *c)
             fprintf(f, "\n%s:\n", g->title);
         title = g->title;
         for (const sl_opt *o = g->table; o->type != SL_T_END; o++)
-            option_line(f, o, g->base);
+            option_line(f, g, o);
     }
 }
 

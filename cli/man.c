@@ -25,11 +25,12 @@ static void roff(FILE *f, const char *s)
     }
 }
 
-static void option_entry(FILE *f, const sl_opt *o, const void *cfg)
+/* g: the group of a command; NULL: a variant's option with defaults in cfg */
+static void option_entry(FILE *f, const live_group *g, const sl_opt *o, const void *cfg)
 {
     char name[64], text[1024];
     bool on = o->type == SL_T_BOOL && *(const bool *)((const char *)cfg + o->offset);
-    (on ? flag_negative : flag_name)(o->name, name);
+    (on ? flag_negative : flag_name)(g, o, name);
     fputs(".TP\n", f);
     if (o->short_name)
         fprintf(f, "\\fB\\-%c\\fR, ", o->short_name);
@@ -46,7 +47,7 @@ static void options(FILE *f, const live_group *g, bool common_too, const cli *c)
     for (; g->table; g++)
         if (common_too == (g->base == &c->com))
             for (const sl_opt *o = g->table; o->type != SL_T_END; o++)
-                option_entry(f, o, g->base);
+                option_entry(f, g, o, g->base);
 }
 
 static void command_section(FILE *f, const cli *c)
@@ -100,7 +101,7 @@ static void variants(FILE *f)
         if (v->opts_size <= sizeof buffer) {
             sl_opts_default(v->opts, buffer);
             for (const sl_opt *o = v->opts; o->type != SL_T_END; o++)
-                option_entry(f, o, buffer);
+                option_entry(f, NULL, o, buffer);
         }
     }
 }

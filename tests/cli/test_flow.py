@@ -150,6 +150,52 @@ class Flow(Case):
         self.fails("sae", "train", "--acts", "acts", "-o", "huge", "--d-sae", "16000000", "--batch", "1000000", code=1, line="of memory and")
         self.assertFalse(os.path.exists(self.path("huge")))
 
+    def test_perturbed(self):
+        self.import_acts()
+        train = ["sae", "train", "--acts", "acts", *SAE, "--perturb-type", "gauss"]
+        r = self.json(*train, "-o", "p", "--perturb-eps", ".3", "--no-perturb-adaptive")
+        self.assertEqual((r["perturb"]["eps"], r["perturb"]["stopped_at"], r["perturb"]["skipped"]), (0.3, 0, 0))
+        self.assertGreater(r["perturb"]["rows"], 0)
+        self.assertIn("noise", self.run_tool(*train, "-o", "q", "--perturb_eps=.3").stdout)
+        self.assertIn(b"perturb:\n  type: gauss\n", self.read("p/config.yaml"))
+        self.assertEqual(self.read("p/sae_weights.safetensors"), self.read("q/sae_weights.safetensors"))
+        self.run_tool("sae", "train", "--config", "p/config.yaml", "-o", "again", "-q")
+        self.assertEqual(self.read("again/sae_weights.safetensors"), self.read("p/sae_weights.safetensors"))
+        self.run_tool("sae", "train", "--acts", "acts", *SAE, "-o", "plain", "-q")
+        self.assertNotEqual(self.read("plain/sae_weights.safetensors"), self.read("p/sae_weights.safetensors"))
+        self.assertIsNone(json.loads(self.read("plain/result.json"))["perturb"])
+        brief = self.json(*train, "-o", "brief", "--perturb-noise-std", ".3", "--perturb-stability-coefficient", "1", "--perturb-eps", ".9", "--perturb-gamma", "7")
+        self.assertEqual(brief["perturb"]["eps"], 0.3)
+        self.assertEqual(self.read("brief/sae_weights.safetensors"), self.read("p/sae_weights.safetensors"))
+        self.assertIn("ESTIMATE", self.run_tool(*train, "--dry-run", "--perturb-early-stop", "--held-out-acts", "acts").stdout)
+        for flags, code, line in ((["--perturb-eps", "x"], 2, "--perturb-eps: eps is 'x'"), (["--perturb-ep", "1"], 2, "did you mean --perturb-eps?"),
+                                  (["--eps", "1"], 2, "--eps: unknown option"), (["--perturb-rank", "9"], 2, "9 directions of 8"),
+                                  (["--perturb-site", "token"], 1, "tokens are out of reach"), (["--perturb-early-stop"], 2, "--held-out-acts STORE")):
+            with self.subTest(flags=flags):
+                self.fails(*train, "-o", f"no{len(flags)}{flags[0]}", *flags, code=code, line=line)
+
+    def test_early_stop(self):
+        self.import_acts()
+        self.import_acts("other", 300)
+        r = self.json("sae", "train", "--acts", "acts", "-o", "p", *SAE, "--dead-window", "100000", "--perturb-type", "gauss", "--perturb-early-stop",
+                      "--held-out-acts", "other", "--lr", "1e-3")
+        self.assertTrue(0 < r["perturb"]["chosen_step"] <= r["steps"] <= 20)
+        self.write("s.yaml", "sweep:\n  perturb_type: [none, gauss]\n  perturb-eps: [0.1, 0.3]\n")
+        r = self.json("sae", "train", "--acts", "acts", "-o", "sweep", *SAE, "--config", "s.yaml")
+        self.assertEqual(sorted(os.listdir(self.path("sweep")))[:4], ["config.yaml", "perturb_typegauss_perturb-eps0.1", "perturb_typegauss_perturb-eps0.3", "perturb_typenone_perturb-eps0.1"])
+        self.write("s.yaml", "sweep:\n  perturb_p_tok: [0.1, 0.3]\n")
+        self.fails("sae", "train", "--acts", "acts", "-o", "no", *SAE, "--config", "s.yaml", line="perturb_p_tok is the same for all SAEs of a pass")
+
+    def test_changed_tokens(self):
+        self.train_lm()
+        train = ["sae", "train", "--lm", "m", "--tokens", "300", "--held-out", "100", *SAE]
+        self.run_tool(*train, "-o", "plain", "-q")
+        r = self.json(*train, "-o", "changed", "--perturb-site", "token", "--perturb-p-tok", ".3")
+        self.assertNotEqual(self.read("plain/sae_weights.safetensors"), self.read("changed/sae_weights.safetensors"))
+        self.assertEqual(self.read("plain/held_out/manifest.json"), self.read("changed/held_out/manifest.json"))
+        self.assertEqual(r["steps"], 20)
+        self.fails(*train, "-o", "no", "--perturb-site", "token", "--perturb-token-to", "9999", line="the vocabulary has")
+
     def test_sweep(self):
         self.import_acts()
         self.write("s.yaml", "acts: acts\ntrain:\n  steps: 20\n  batch: 32\n  expansion: 2\nvariant:\n  k: 4\n"

@@ -21,6 +21,11 @@ class Help(Case):
     def test_group(self):
         self.golden("cache.txt", self.run_tool("cache", "--help").stdout)
 
+    def test_prefixed_flags(self):
+        text = self.run_tool("sae", "train", "--help").stdout
+        begin = text.index("Perturbation training:")
+        self.golden("sae_train_perturb.txt", text[begin:text.index("\n\n", begin) + 1])
+
     def test_every_command(self):
         names = commands()
         self.assertGreater(len(names), 20)
