@@ -133,13 +133,14 @@ static sl_status draw_lm(sl_drawing *d, sl_err *err)
     return sl_draw_write(d, &p, err);
 }
 
-static sl_status draw_sae_curve(sl_drawing *d, const char *key, const char *plot, const char *title, const char *label, bool log_y, sl_err *err)
+/* tail: which lists, _train_info or _val_info. */
+static sl_status draw_sae_curve(sl_drawing *d, const char *tail, const char *key, const char *plot, const char *title, const char *label, bool log_y, sl_err *err)
 {
     sl_series s[SL_DRAW_ARMS];
     int n = 0;
     for (int i = 0; i < d->n_arms; i++) {
         sl_draw_curve c;
-        SL_TRY(sl_draw_read_curve(d, "_train_info", d->arm[i], "step", key, &c, err));
+        SL_TRY(sl_draw_read_curve(d, tail, d->arm[i], "step", key, &c, err));
         if (c.n > 0)
             s[n++] = (sl_series){ .name = d->arm[i], .x = c.x, .y = c.y, .lo = c.lo, .hi = c.hi, .n = c.n };
     }
@@ -272,16 +273,19 @@ static sl_status draw_set(sl_drawing *d, sl_err *err)
     find_arms(d);
     if (d->n_arms == 0)
         return SL_OK;
-    SL_TRY(draw_sae_curve(d, "fvu", "sae_fvu", "Sparse autoencoders: unexplained variance", "FVU (training batches)", true, err));
-    SL_TRY(draw_sae_curve(d, "l0", "sae_l0", "Sparse autoencoders: active latents", "L0 (latents per row)", true, err));
-    SL_TRY(draw_sae_curve(d, "eps", "noise_eps", "Magnitude of the training noise", "eps (share of |x|)", true, err));
-    SL_TRY(draw_sae_curve(d, "fss", "noise_fss", "Stability while training", "FSS of the batch under its own noise", false, err));
+    SL_TRY(draw_sae_curve(d, "_train_info", "fvu", "sae_fvu", "Sparse autoencoders: unexplained variance", "FVU (training batches)", true, err));
+    SL_TRY(draw_sae_curve(d, "_train_info", "l0", "sae_l0", "Sparse autoencoders: active latents", "L0 (latents per row)", true, err));
+    SL_TRY(draw_sae_curve(d, "_train_info", "eps", "noise_eps", "Magnitude of the training noise", "eps (share of |x|)", true, err));
+    SL_TRY(draw_sae_curve(d, "_train_info", "fss", "noise_fss", "Stability while training", "FSS of the batch under its own noise", false, err));
+    SL_TRY(draw_sae_curve(d, "_val_info", "fss", "stop_fss", "Early stopping: stability of held-out codes", "FSS under the same noise at every check", false, err));
+    SL_TRY(draw_sae_curve(d, "_val_info", "fvu", "stop_fvu", "Early stopping: fidelity on held-out rows", "FVU", true, err));
     SL_TRY(draw_rates(d, err));
     SL_TRY(draw_distributions(d, err));
-    SL_TRY(draw_sae_curve(d, "attention_entropy", "attention_entropy", "How widely latents attend", "entropy of a row of attention (nats)", false, err));
-    SL_TRY(draw_sae_curve(d, "diversity_loss", "diversity_loss", "How alike compositions are", "mean squared correlation", true, err));
+    SL_TRY(draw_sae_curve(d, "_train_info", "attention_entropy", "attention_entropy", "How widely latents attend", "entropy of a row of attention (nats)", false, err));
+    SL_TRY(draw_sae_curve(d, "_train_info", "diversity_loss", "diversity_loss", "How alike compositions are", "mean squared correlation", true, err));
     SL_TRY(sl_draw_arms(d, err));
     SL_TRY(sl_draw_compositions(d, err));
+    SL_TRY(sl_draw_stability(d, err));
     return sl_draw_robustness(d, err);
 }
 

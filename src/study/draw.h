@@ -42,6 +42,10 @@ sl_status sl_draw_read_curve(sl_drawing *d, const char *tail, const char *arm, c
 sl_status sl_draw_compositions(sl_drawing *d, sl_err *err) SL_USE_RESULT;
 /* draw_arms.c: the arms of the current data set beside one another. */
 sl_status sl_draw_arms(sl_drawing *d, sl_err *err) SL_USE_RESULT;
+/* draw_stability.c: noise on activations, robust and reproducible latents, cost of a step, equal steps and equal compute, the ablation. */
+sl_status sl_draw_stability(sl_drawing *d, sl_err *err) SL_USE_RESULT;
+/* draw_ablation.c: heat maps kind of noise x (strength, weight), where the run has such a grid. */
+sl_status sl_draw_ablation(sl_drawing *d, sl_err *err) SL_USE_RESULT;
 /* draw_robustness.c: a picture a kind of noise, scores against its achieved magnitude. */
 sl_status sl_draw_robustness(sl_drawing *d, sl_err *err) SL_USE_RESULT;
 

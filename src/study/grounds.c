@@ -8,6 +8,18 @@
 
 /* ---- activations of the text ---- */
 
+enum { CHECK_TOKENS = 4096 };
+
+/* The first held-out document that nothing is measured on. */
+static int64_t after_evaluation(const sl_run *r, int64_t first, int64_t end)
+{
+    const sl_plan_acts *a = &r->plan->acts;
+    int64_t used = a->eval_tokens > a->splice_tokens ? a->eval_tokens : a->splice_tokens, doc = first;
+    while (doc < end && r->corpus.doc[doc] - r->corpus.doc[first] < used)
+        doc++;
+    return doc;
+}
+
 static sl_status run_acts(void *arg, const char *dir, sl_err *err)
 {
     sl_job *j = arg;
@@ -16,24 +28,53 @@ static sl_status run_acts(void *arg, const char *dir, sl_err *err)
     int64_t first, end;
     bool heldout = j->heldout || r->plan->run.folds > 1;
     sl_run_documents(&r->corpus, heldout, &first, &end);
+    if (j->check)
+        first = after_evaluation(r, first, end);
+    if (first == end)
+        return sl_fail(err, SL_DATA, "early_stop", "fewer eval_tokens", "no held-out text is left to look at while training");
     sl_lm *lm = NULL;
     char store[SL_PATH + 16];
     snprintf(store, sizeof store, "%s/store", dir);
     SL_TRY(sl_run_load_lm(r, &lm, err));
-    sl_capture_config cc = { .n_tokens = heldout ? r->plan->acts.eval_tokens : r->plan->acts.train_tokens, .drop_first = true,
+    sl_capture_config cc = { .n_tokens = j->check ? CHECK_TOKENS : heldout ? r->plan->acts.eval_tokens : r->plan->acts.train_tokens, .drop_first = true,
                              .store = { .dtype = SL_F32, .shuffle = !j->heldout, .seed = 0 } };
+    if (j->t && j->t->steps * j->t->arm->train.batch < cc.n_tokens) /* no more than it trains on */
+        cc.n_tokens = j->t->steps * j->t->arm->train.batch;
+    if (j->t)
+        cc.noise = (sl_token_noise){ .p = j->t->arm->perturb.p_tok, .to = j->t->arm->perturb.token_to };
     sl_status st = sl_lm_capture(lm, r->lm[0].key, &r->corpus, first, end, r->plan->acts.hook, &cc, store, err);
     sl_lm_free(lm);
     return st;
 }
 
-static sl_status acts_stage(sl_run *r, bool heldout, sl_artifact *out, sl_err *err)
+/* t: of an arm that trains on changed tokens, or NULL. */
+static sl_status acts_stage(sl_run *r, bool heldout, sl_trained *t, sl_artifact *out, sl_err *err)
 {
     bool folds = r->plan->run.folds > 1; /* folds lie on text that the language model was not trained on */
     int64_t tokens = heldout || folds ? r->plan->acts.eval_tokens : r->plan->acts.train_tokens;
     json_t *f = json_pack("{s:s, s:I, s:b, s:b}", "hook", r->plan->acts.hook, "tokens", (json_int_t)tokens, "heldout", heldout || folds, "shuffle", !heldout);
-    sl_job j = { .r = r, .heldout = heldout };
+    sl_job j = { .r = r, .t = t, .heldout = heldout };
+    if (f && t)
+        json_object_set_new(f, "changed", json_pack("{s:I, s:f, s:I}", "rows", (json_int_t)(t->steps * t->arm->train.batch), "p_tok", t->arm->perturb.p_tok, "token_to", (json_int_t)t->arm->perturb.token_to));
     return sl_run_stage(r, "acts_capture", REV_ACTS, f, (const char *const[4]){ r->lm[0].key }, run_acts, &j, out, err);
+}
+
+sl_status sl_ground_changed_tokens(sl_run *r, sl_trained *t, sl_err *err) { return acts_stage(r, false, t, &t->rows, err); }
+
+static sl_status check_stage(sl_run *r, sl_artifact *out, sl_err *err)
+{
+    json_t *f = json_pack("{s:s, s:I, s:I, s:i}", "hook", r->plan->acts.hook, "eval_tokens", (json_int_t)r->plan->acts.eval_tokens, "splice_tokens",
+                          (json_int_t)r->plan->acts.splice_tokens, "check_tokens", (int)CHECK_TOKENS);
+    sl_job j = { .r = r, .heldout = true, .check = true };
+    return sl_run_stage(r, "acts_capture", REV_ACTS, f, (const char *const[4]){ r->lm[0].key }, run_acts, &j, out, err);
+}
+
+static bool stops_early(const sl_run *r, int set)
+{
+    bool any = false;
+    for (int c = 0; c < r->plan->n_cells; c++)
+        any = any || (r->plan->cell[c].set == set && r->plan->cell[c].is.variant && r->plan->cell[c].is.perturb.early_stop);
+    return any;
 }
 
 /* ---- transformers of tasks ---- */
@@ -83,8 +124,9 @@ static sl_status make_task(sl_run *r, sl_ground *g, sl_err *err)
 sl_status sl_ground_make(sl_run *r, sl_ground *g, sl_err *err)
 {
     if (!g->set->world) {
-        SL_TRY(acts_stage(r, false, &g->train, err));
-        return acts_stage(r, true, &g->heldout, err);
+        SL_TRY(acts_stage(r, false, NULL, &g->train, err));
+        SL_TRY(acts_stage(r, true, NULL, &g->heldout, err));
+        return stops_early(r, 0) ? check_stage(r, &g->check, err) : SL_OK;
     }
     SL_TRY(sl_world_new(r->ctx, g->set->world->name, g->set->wopts, (uint64_t)g->set->size.world_seed, &g->world, err));
     snprintf(g->key, sizeof g->key, "%s", sl_world_id(g->world));
@@ -158,14 +200,15 @@ static int64_t first_row(const sl_act_source *s, const sl_ground *g, int64_t see
 }
 
 /* Activations of the text: all of a store, or what the replicate's fold leaves. */
-static sl_status open_text(sl_run *r, const sl_ground *g, bool train, const sl_trained *t, sl_act_source **out, sl_err *err)
+static sl_status open_text(sl_run *r, const sl_ground *g, int rows, const sl_trained *t, sl_act_source **out, sl_err *err)
 {
     char store[SL_PATH + 16];
     int64_t first, end;
-    bool folds = r->plan->run.folds > 1;
-    snprintf(store, sizeof store, "%s/store", (train || folds ? &g->train : &g->heldout)->dir);
+    bool folds = r->plan->run.folds > 1, train = rows == SL_ROWS_TRAIN;
+    const sl_artifact *of = rows == SL_ROWS_CHECK ? &g->check : train && t->rows.key[0] ? &t->rows : train || folds ? &g->train : &g->heldout;
+    snprintf(store, sizeof store, "%s/store", of->dir);
     SL_TRY(sl_acts_open(r->ctx, store, false, out, err));
-    if (!folds)
+    if (!folds || rows == SL_ROWS_CHECK)
         return SL_OK;
     sl_act_source *all = *out;
     sl_status st = sl_run_corpus(r, err);
@@ -179,15 +222,15 @@ static sl_status open_text(sl_run *r, const sl_ground *g, bool train, const sl_t
 
 sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, const sl_trained *t, sl_act_source **out, sl_err *err)
 {
-    sl_world_split split = rows == SL_ROWS_TRAIN ? SL_WORLD_TRAIN : rows == SL_ROWS_TEST ? SL_WORLD_TEST : SL_WORLD_OOD;
+    sl_world_split split = rows == SL_ROWS_TRAIN ? SL_WORLD_TRAIN : rows == SL_ROWS_OOD ? SL_WORLD_OOD : SL_WORLD_TEST;
     sl_act_source *s = NULL;
     if (g->task_lm)
         SL_TRY(sl_task_open(g->task_lm, g->world, split, NULL, &s, err));
     else if (g->world)
         SL_TRY(sl_world_open(g->world, split, &s, err));
     else
-        SL_TRY(open_text(r, g, rows == SL_ROWS_TRAIN, t, &s, err));
-    int64_t from = rows == SL_ROWS_TRAIN ? first_row(s, g, t->seed) : 0;
+        SL_TRY(open_text(r, g, rows, t, &s, err));
+    int64_t from = rows == SL_ROWS_TRAIN ? first_row(s, g, t->seed) : rows == SL_ROWS_CHECK && g->world ? g->set->size.eval_rows : 0;
     if (g->bank && rows == SL_ROWS_TRAIN)
         return sl_bank_open(g->bank, s, from, out, err);
     if (from > 0)

@@ -172,6 +172,22 @@ static json_t *report_json(const sl_stability_report *r)
     return json_pack("{s:o, s:o, s:o}", "curves", curves, "magnitude", clean, "magnitude_perturbed", noisy);
 }
 
+/* fss_latents.npy [d_sae] f32; NaN: fires too rarely. */
+static sl_status save_latents(sl_run *r, const sl_stability_report *report, const char *dir, sl_err *err)
+{
+    char path[SL_PATH + 32];
+    float *v = sl_alloc(r->ctx, (size_t)report->d_sae * sizeof *v);
+    sl_tensor t = sl_tensor_of(SL_F32, v, 1, report->d_sae);
+    if (!v)
+        return sl_fail(err, SL_MEM, "sae_eval", NULL, "no memory for %lld latents", (long long)report->d_sae);
+    for (int64_t j = 0; j < report->d_sae; j++)
+        v[j] = (float)report->fss_j[j];
+    snprintf(path, sizeof path, "%s/fss_latents.npy", dir);
+    sl_status st = sl_npy_write(r->ctx, path, &t, err);
+    sl_free(r->ctx, v);
+    return st;
+}
+
 /* Does the code survive noise? Scores at one strength, and the curves that the plan asks for in stability.json. */
 static sl_status under_noise(sl_run *r, const sl_ground *g, const sl_trained *t, subject *s, const char *dir, sl_err *err)
 {
@@ -187,6 +203,7 @@ static sl_status under_noise(sl_run *r, const sl_ground *g, const sl_trained *t,
     SL_GO(sl_ground_open(r, g, SL_ROWS_TEST, t, &rows, err));
     SL_GO(sl_eval_stability(r->ctx, s->sae, rows, &o, g->world ? sl_world_truth_of(g->world) : NULL, &s->m, &report, err));
     SL_GO(sl_run_save(r->ctx, dir, "stability.json", report_json(&report), err));
+    SL_GO(save_latents(r, &report, dir, err));
 done:
     sl_stability_report_release(r->ctx, &report);
     sl_act_source_free(rows);

@@ -197,9 +197,12 @@ void sl_plan_release(sl_plan *p)
         sl_free(p->ctx, p->set[i].wopts);
     sl_free(p->ctx, p->cell);
     sl_free(p->ctx, p->arm);
+    sl_free(p->ctx, p->arm_of);
+    sl_free(p->ctx, p->arm_at);
     sl_free(p->ctx, p->set);
     p->cell = NULL;
     p->arm = NULL;
+    p->arm_of = p->arm_at = NULL;
     p->set = NULL;
     p->n_cells = p->n_arms = p->n_sets = 0;
 }

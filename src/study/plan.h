@@ -8,6 +8,7 @@
  *     arms:   {NAME: {variant or baseline, on: [text, NAME...], options...}}
  *     smoke, full: {seeds, lm, acts, worlds, every_world, every_arm, arms}   what differs from quick
  *
+ * sweep: [{OPTION OF perturb: [values]}...] in an arm makes a grid of arms of it (plan_sweep.c).
  * Every arm meets every data set unless `on` says which. Later ones win: the arm, the data set's every_arm, its arms.NAME, then the
  * same three of the profile. every_arm sets the options that an arm has; one that no arm has is an error. */
 #ifndef SL_STUDY_PLAN_H
@@ -65,11 +66,14 @@ typedef struct sl_arm_how { /* option table sl_arm_opts */
     const char *of;          /* confirmations: the family that it is a setting of; NULL: its own name */
     double ratio;            /* confirmations: compute of one of its steps, a plain step being 1 */
     double at;               /* confirmations: its steps in units of the treatment's; 0: at equal compute, by ratio */
+    int64_t samples;         /* training rows on a world, in place of the world's own number; 0: that */
+    const char *steps_of;    /* an arm before this one: as many steps as that one really ran with the same seed, times budget; NULL: its own */
 } sl_arm_how;
 
 /* One arm on one data set: a named configuration of an SAE or of a baseline. */
 typedef struct sl_arm {
     char name[48];
+    const char *sweep;                 /* the arm whose grid it is a point of: in results.jsonl and the heat maps, not among the arms; NULL: none */
     sl_arm_how how;
     sl_sae_train_config train;         /* of an SAE */
     sl_perturb_config perturb;         /* its perturbation layer, under `perturb` */
@@ -94,6 +98,7 @@ typedef struct sl_plan {
     sl_plan_set *set;              /* [n_sets]; set[0] is the text */
     int n_sets;
     const char **arm;              /* [n_arms] names */
+    int *arm_of, *arm_at;          /* [n_arms] place under `arms`; combination of its `sweep`, -1: it has none */
     int n_arms;
     sl_cell *cell;                 /* [n_cells], by data set, then by arm */
     int n_cells;

@@ -13,6 +13,8 @@ const sl_opt sl_arm_opts[] = {
     SL_OPT_STR(sl_arm_how, of, NULL, "confirmations: the family that the arm is a setting of; none: its own name"),
     SL_OPT_FLOAT(sl_arm_how, ratio, 1, .1, 100, "", "confirmations: compute of a step, a plain one being 1"),
     SL_OPT_FLOAT(sl_arm_how, at, 0, 0, 100, "", "confirmations: steps in units of the treatment's; 0: at equal compute, by ratio"),
+    SL_OPT_INT(sl_arm_how, samples, 0, 0, 1e12, "rows", "that this arm is trained on, of a world; 0: what the world says"),
+    SL_OPT_STR(sl_arm_how, steps_of, NULL, "an arm before this one, that may stop early: as many steps as it ran, times budget"),
     SL_OPT_END
 };
 
@@ -32,7 +34,7 @@ static int parts_of(sl_arm *a, part out[MOST_PARTS])
     return n;
 }
 
-static bool is_word(const char *key) { return strcmp(key, "on") == 0 || strcmp(key, "baseline") == 0 || strcmp(key, "variant") == 0; }
+static bool is_word(const char *key) { return strcmp(key, "on") == 0 || strcmp(key, "baseline") == 0 || strcmp(key, "variant") == 0 || strcmp(key, "sweep") == 0; }
 
 static const part *part_with(const part *parts, int n, const char *key)
 {
@@ -112,7 +114,14 @@ static sl_status read_named(sl_plan *p, int set, sl_ynode map, sl_err *err)
         int arm = arm_named(p, sl_ynode_text(sl_ynode_key(map, i)));
         char where[256];
         sl_ynode_where(sl_ynode_key(map, i), where);
-        if (arm < 0)
+        const char *name = sl_ynode_text(sl_ynode_key(map, i));
+        bool any = arm >= 0;
+        for (int c = 0; name && c < p->n_cells; c++)
+            if (p->cell[c].is.sweep && strcmp(p->cell[c].is.sweep, name) == 0 && (set < 0 || p->cell[c].set == set)) {
+                SL_TRY(read_arm(p, &p->cell[c].is, sl_ynode_at(map, i), err));
+                any = true;
+            }
+        if (!any)
             return sl_fail(err, SL_CONFIG, where, "an arm of the run", "there is no arm '%s'", sl_ynode_text(sl_ynode_key(map, i)) ? sl_ynode_text(sl_ynode_key(map, i)) : "?");
         for (int c = 0; c < p->n_cells; c++)
             if (p->cell[c].arm == arm && (set < 0 || p->cell[c].set == set))
@@ -188,8 +197,8 @@ static sl_status make_cells(sl_plan *p, sl_ynode arms, sl_err *err)
         for (int a = 0; a < p->n_arms; a++) {
             bool on;
             char where[256];
-            sl_ynode map = sl_ynode_at(arms, a);
-            sl_ynode_where(sl_ynode_key(arms, a), where);
+            sl_ynode map = sl_ynode_at(arms, p->arm_of[a]);
+            sl_ynode_where(sl_ynode_key(arms, p->arm_of[a]), where);
             if (sl_ynode_kind(map) != SL_Y_MAP)
                 return sl_fail(err, SL_CONFIG, where, "a map of options", "arm '%s' is not a map", p->arm[a]);
             SL_TRY(is_on(p, s, map, &on, err));
@@ -198,6 +207,10 @@ static sl_status make_cells(sl_plan *p, sl_ynode arms, sl_err *err)
             sl_cell *c = &p->cell[p->n_cells++]; /* counted first, so that release frees what a failure leaves */
             *c = (sl_cell){ .arm = a, .set = s };
             SL_TRY(new_cell(p, c, map, err));
+            if (p->arm_at[a] >= 0) {
+                c->is.sweep = sl_intern(p->ctx, sl_ynode_text(sl_ynode_key(arms, p->arm_of[a])));
+                SL_TRY(sl_plan_sweep_set(p, &c->is, map, p->arm_at[a], err));
+            }
         }
     return SL_OK;
 }
@@ -218,7 +231,7 @@ static void fix_steps(sl_plan *p)
 {
     for (int c = 0; c < p->n_cells; c++) {
         sl_arm *a = &p->cell[c].is;
-        int64_t samples = p->set[p->cell[c].set].size.samples;
+        int64_t samples = a->how.samples > 0 ? a->how.samples : p->set[p->cell[c].set].size.samples;
         if (!a->variant)
             continue;
         if (samples > 0)
@@ -228,26 +241,80 @@ static void fix_steps(sl_plan *p)
     }
 }
 
+/* Only a language model reads tokens that can be changed. */
+static sl_status check_tokens(const sl_plan *p, const char *where, sl_err *err)
+{
+    for (int c = 0; c < p->n_cells; c++)
+        if (p->cell[c].set > 0 && p->cell[c].is.variant && p->cell[c].is.perturb.site == SL_PERTURB_SITE_TOKEN)
+            return sl_fail(err, SL_CONFIG, where, "on: [text]", "arm '%s' changes tokens, and world %s has none", p->cell[c].is.name, p->set[p->cell[c].set].name);
+    return SL_OK;
+}
+
+/* steps_of names an SAE that is trained before, with as many seeds. */
+static sl_status check_steps_of(const sl_plan *p, const char *where, sl_err *err)
+{
+    for (int c = 0; c < p->n_cells; c++) {
+        const sl_arm *a = &p->cell[c].is, *of = NULL;
+        int set = p->cell[c].set, other = arm_named(p, a->how.steps_of);
+        if (!a->how.steps_of)
+            continue;
+        if (other >= 0 && other < p->cell[c].arm)
+            of = sl_plan_cell(p, other, set);
+        if (!of || !of->variant || sl_plan_replicates(p, of, set) < sl_plan_replicates(p, a, set))
+            return sl_fail(err, SL_CONFIG, where, "an SAE before it on the same data, with as many seeds", "steps_of of arm '%s' is '%s'", a->name, a->how.steps_of);
+    }
+    return SL_OK;
+}
+
+/* The next arm of the list: the place-th under `arms`, or the at-th point of its grid. */
+static sl_status add_arm(sl_plan *p, sl_ynode arms, int place, int at, sl_err *err)
+{
+    const char *name = sl_ynode_text(sl_ynode_key(arms, place));
+    char of_grid[64], where[256];
+    sl_ynode_where(sl_ynode_key(arms, place), where);
+    if (name && at >= 0) {
+        sl_plan_sweep_name(sl_ynode_at(arms, place), at, name, of_grid);
+        name = of_grid;
+    }
+    if (!name || strlen(name) >= sizeof ((sl_arm *)0)->name)
+        return sl_fail(err, SL_CONFIG, where, "a name of at most 47 letters", "arm '%s'", name ? name : "?");
+    p->arm_of[p->n_arms] = place;
+    p->arm_at[p->n_arms] = at;
+    p->arm[p->n_arms] = sl_intern(p->ctx, name);
+    return p->arm[p->n_arms++] ? SL_OK : sl_fail(err, SL_MEM, where, NULL, "no memory for an arm's name");
+}
+
+static sl_status list_arms(sl_plan *p, sl_ynode arms, sl_err *err)
+{
+    int n = 0, of_grid;
+    for (int i = 0; i < sl_ynode_len(arms); i++) {
+        SL_TRY(sl_plan_sweep_count(sl_ynode_at(arms, i), &of_grid, err));
+        n += of_grid > 0 ? of_grid : 1;
+    }
+    p->arm = sl_alloc(p->ctx, (size_t)n * sizeof *p->arm);
+    p->arm_of = sl_alloc(p->ctx, (size_t)n * sizeof *p->arm_of);
+    p->arm_at = sl_alloc(p->ctx, (size_t)n * sizeof *p->arm_at);
+    p->cell = sl_alloc(p->ctx, (size_t)(n * p->n_sets) * sizeof *p->cell);
+    if (!p->arm || !p->arm_of || !p->arm_at || !p->cell)
+        return sl_fail(err, SL_MEM, "plan", NULL, "no memory for %d arms", n);
+    for (int i = 0; i < sl_ynode_len(arms); i++) {
+        SL_TRY(sl_plan_sweep_count(sl_ynode_at(arms, i), &of_grid, err));
+        for (int k = 0; k < of_grid; k++)
+            SL_TRY(add_arm(p, arms, i, k, err));
+        if (of_grid == 0)
+            SL_TRY(add_arm(p, arms, i, -1, err));
+    }
+    return SL_OK;
+}
+
 sl_status sl_plan_read_arms(sl_plan *p, sl_ynode run, sl_ynode profile, sl_err *err)
 {
     sl_ynode arms = sl_ynode_get(run, "arms");
     char where[256];
     sl_ynode_where(arms, where);
-    int n = sl_ynode_len(arms);
-    if (sl_ynode_kind(arms) != SL_Y_MAP || n == 0)
+    if (sl_ynode_kind(arms) != SL_Y_MAP || sl_ynode_len(arms) == 0)
         return sl_fail(err, SL_CONFIG, where, "arms: {NAME: {variant: ...}}", "run %s has no arms", p->run_name);
-    p->arm = sl_alloc(p->ctx, (size_t)n * sizeof *p->arm);
-    p->cell = sl_alloc(p->ctx, (size_t)(n * p->n_sets) * sizeof *p->cell);
-    if (!p->arm || !p->cell)
-        return sl_fail(err, SL_MEM, where, NULL, "no memory for %d arms", n);
-    for (p->n_arms = 0; p->n_arms < n; p->n_arms++) {
-        const char *name = sl_ynode_text(sl_ynode_key(arms, p->n_arms));
-        if (!name || strlen(name) >= sizeof ((sl_arm *)0)->name)
-            return sl_fail(err, SL_CONFIG, where, "a name of at most 47 letters", "arm '%s'", name ? name : "?");
-        p->arm[p->n_arms] = sl_intern(p->ctx, name);
-        if (!p->arm[p->n_arms])
-            return sl_fail(err, SL_MEM, where, NULL, "no memory for an arm's name");
-    }
+    SL_TRY(list_arms(p, arms, err));
     SL_TRY(make_cells(p, arms, err));
     SL_TRY(read_of_sets(p, run, err));
     SL_TRY(read_every(p, -1, sl_ynode_get(profile, "every_arm"), err));
@@ -256,7 +323,8 @@ sl_status sl_plan_read_arms(sl_plan *p, sl_ynode run, sl_ynode profile, sl_err *
     fix_steps(p);
     if (p->run.reference && arm_named(p, p->run.reference) < 0)
         return sl_fail(err, SL_CONFIG, "reference", "an arm of the run", "run %s has no arm '%s'", p->run_name, p->run.reference);
-    return SL_OK;
+    SL_TRY(check_tokens(p, where, err));
+    return check_steps_of(p, where, err);
 }
 
 const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set)

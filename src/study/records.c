@@ -38,6 +38,43 @@ static sl_status read_metrics(sl_ctx *ctx, json_t *eval, sl_metrics *out, sl_err
     return SL_OK;
 }
 
+/* Milliseconds of a training step, over the whole training; NULL where there is none. */
+static json_t *step_ms(const sl_run *r, const sl_trained *t)
+{
+    char path[SL_PATH + 16];
+    json_t *result = NULL, *out = NULL;
+    snprintf(path, sizeof path, "%s/result.json", t->sae.dir);
+    if (!t->failed && t->arm->variant && sl_json_load_file(r->ctx, path, &result, NULL) == SL_OK) {
+        double s = json_number_value(json_object_get(result, "seconds")), n = json_number_value(json_object_get(result, "steps"));
+        out = s > 0 && n > 0 ? json_real(1000 * s / n) : NULL;
+    }
+    json_decref(result);
+    return out;
+}
+
+/* On the axis of its kind, more being stronger: eps, or alpha, q, 2^-bits, share of the tokens. */
+static double strength(const sl_perturb_config *c)
+{
+    static const double bits[] = { 8, 6, 4, 3, 9, 11 }; /* of sl_perturb_quant; bf16 and fp16 have so many significant ones */
+    if (c->site == SL_PERTURB_SITE_TOKEN)
+        return c->p_tok;
+    return c->type == SL_PERTURB_INJECT ? c->alpha : c->type == SL_PERTURB_FEATDROP ? (double)c->q : c->type == SL_PERTURB_QUANT ? pow(2, -bits[c->quant]) : sl_perturb_eps(c);
+}
+
+/* What the arm is perturbed with; NULL: nothing. */
+static json_t *perturb_json(const sl_arm *a)
+{
+    if (!a->variant || !sl_perturb_wanted(&a->perturb))
+        return NULL;
+    json_t *all = sl_opts_json(sl_perturb_opts, &a->perturb);
+    bool token = a->perturb.site == SL_PERTURB_SITE_TOKEN;
+    json_t *target = token ? json_string(a->perturb.token_to < 0 ? "random" : "special") : json_incref(json_object_get(all, "target"));
+    json_t *j = json_pack("{s:O, s:o, s:O, s:f, s:f}", "type", json_object_get(all, token ? "site" : "type"), "target", target, "mode",
+                          json_object_get(all, "mode"), "strength", strength(&a->perturb), "gamma", sl_perturb_gamma(&a->perturb));
+    json_decref(all);
+    return j;
+}
+
 static sl_status make_record(const sl_run *r, const sl_trained *t, json_t *eval, const char *cpu, json_t **out, sl_err *err)
 {
     const sl_sae_train_config *c = &t->arm->train;
@@ -46,7 +83,7 @@ static sl_status make_record(const sl_run *r, const sl_trained *t, json_t *eval,
     sl_metrics m = { 0 };
     sl_record rec = { .run_id = r->plan->run_name, .cpu = cpu, .arm = t->arm->name, .config_hash = t->sae.key, .data_hash = sl_ground_key(g, false),
                       .status = t->failed ? sl_status_name(t->failed) : "ok", .notes = t->failure, .seed_init = t->seed, .seed_data = t->seed,
-                      .steps = baseline ? 0 : c->steps, .samples = baseline ? t->arm->how.rows : c->steps * c->batch, .wall_s = t->sae.seconds,
+                      .steps = t->steps, .samples = baseline ? t->arm->how.rows : t->steps * c->batch, .wall_s = t->sae.seconds,
                       .flops = NAN, .peak_rss = NAN, .l0_target = NAN };
     sl_status st = read_metrics(r->ctx, eval, &m, err);
     if (st == SL_OK)
@@ -56,6 +93,13 @@ static sl_status make_record(const sl_run *r, const sl_trained *t, json_t *eval,
     json_object_set_new(*out, "fold", json_integer(t->fold));
     json_object_set_new(*out, "variant", json_string(baseline ? baseline->name : t->arm->variant->name));
     json_object_set_new(*out, "dataset", json_string(g->name));
+    json_t *perturb = perturb_json(t->arm), *ms = step_ms(r, t);
+    if (perturb)
+        json_object_set_new(*out, "perturb", perturb);
+    if (ms)
+        json_object_set_new(*out, "step_ms", ms);
+    if (t->arm->sweep)
+        json_object_set_new(*out, "sweep", json_string(t->arm->sweep));
     json_object_set_new(*out, "hook", g->world ? json_null() : json_string(r->plan->acts.hook));
     json_object_set_new(*out, "kernels", json_string(r->cache->kernels));
     json_object_set_new(*out, "cached", json_boolean(t->sae.cached));

@@ -99,7 +99,7 @@ static sl_status put_arms(const sl_run *r, json_t *const *evals, int set, json_t
     bool first = true;
     for (int c = 0; c < r->plan->n_cells; c++) {
         const sl_cell *cell = &r->plan->cell[c];
-        if (cell->set != set)
+        if (cell->set != set || cell->is.sweep)
             continue;
         int64_t n;
         const sl_trained *t = sl_run_replicates(r, cell->arm, set, &n);
@@ -137,12 +137,12 @@ static sl_status write_final_info(const sl_run *r, json_t *const *evals, const c
 
 /* ---- all_results ---- */
 
-/* SAE curves of one data set and seed, appended as {arm, step, loss, ...}. */
-static sl_status append_curves(const sl_run *r, int set, int64_t seed, json_t *train, sl_err *err)
+/* SAE curves of one data set and seed, appended as {arm, step, loss, ...}; the checks of early stopping go to val. */
+static sl_status append_curves(const sl_run *r, int set, int64_t seed, json_t *train, json_t *val, sl_err *err)
 {
     for (int i = 0; i < r->n_trained; i++) {
         const sl_trained *t = &r->trained[i];
-        if (t->replicate != seed || t->i_set != set || t->failed)
+        if (t->replicate != seed || t->i_set != set || t->failed || t->arm->sweep)
             continue;
         json_t *res = NULL, *p;
         size_t k;
@@ -150,6 +150,10 @@ static sl_status append_curves(const sl_run *r, int set, int64_t seed, json_t *t
         json_array_foreach(json_object_get(res, "curve"), k, p) {
             json_object_set_new(p, "arm", json_string(t->arm->name));
             json_array_append(train, p);
+        }
+        json_array_foreach(json_object_get(json_object_get(res, "perturb"), "checks"), k, p) {
+            json_object_set_new(p, "arm", json_string(t->arm->name));
+            json_array_append(val, p);
         }
         json_decref(res);
     }
@@ -178,7 +182,7 @@ static json_t *seed_finals(const sl_run *r, json_t *const *evals, int set, int64
     json_t *list = json_array();
     for (int i = 0; i < r->n_trained; i++) {
         const sl_trained *t = &r->trained[i];
-        if (t->replicate != seed || t->i_set != set)
+        if (t->replicate != seed || t->i_set != set || t->arm->sweep)
             continue;
         json_t *o = json_pack("{s:s, s:I, s:I}", "arm", t->arm->name, "seed", (json_int_t)t->seed, "fold", (json_int_t)t->fold), *v;
         const char *key;
@@ -198,7 +202,7 @@ static sl_status put_seed(const sl_run *r, json_t *const *evals, int set, int64_
     char name[160];
     sl_status st = set == 0 ? append_lm(r, seed, train, val, err) : SL_OK;
     if (st == SL_OK)
-        st = append_curves(r, set, seed, train, err);
+        st = append_curves(r, set, seed, train, val, err);
     snprintf(name, sizeof name, "%s_%lld_train_info", r->ground[set].name, (long long)seed);
     json_object_set_new(all, name, train);
     snprintf(name, sizeof name, "%s_%lld_val_info", r->ground[set].name, (long long)seed);
@@ -285,6 +289,15 @@ void sl_results_folder(char *out, size_t size, const char *world, const char *ar
     snprintf(out, size, "sae-%s%s%s-seed%lld", world, *world ? "-" : "", arm, (long long)seed);
 }
 
+/* What the replicates of t's arm agree on, kept with the first of them; NULL: nothing. */
+static const sl_artifact *agreement_of(const sl_run *r, const sl_trained *t)
+{
+    for (int c = 0; c < r->plan->n_cells; c++)
+        if (r->plan->cell[c].arm == t->i_arm && r->plan->cell[c].set == t->i_set && t->replicate == 0 && r->agreement[c].key[0])
+            return &r->agreement[c];
+    return NULL;
+}
+
 static sl_status copy_trained(const sl_run *r, const sl_trained *t, const char *dir, sl_err *err)
 {
     char from[SL_PATH + 32], to[SL_PATH + 160], folder[150];
@@ -294,8 +307,13 @@ static sl_status copy_trained(const sl_run *r, const sl_trained *t, const char *
     SL_TRY(sl_copy_dir(r->ctx, from, to, err));
     SL_TRY(sl_copy_file(r->ctx, t->sae.dir, to, "metrics.csv", err));
     SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "firing_rates.npy", err));
+    const sl_artifact *agreement = agreement_of(r, t);
+    if (agreement)
+        SL_TRY(sl_copy_file(r->ctx, agreement->dir, to, "reproducibility.json", err));
     if (!t->arm->variant)
         return SL_OK;
+    if (r->plan->run.stability)
+        SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "fss_latents.npy", err));
     if (r->plan->run.stability)
         SL_TRY(sl_copy_file(r->ctx, t->eval.dir, to, "stability.json", err));
     if (r->plan->run.composition)
@@ -313,7 +331,7 @@ static sl_status copy_models(const sl_run *r, const char *dir, sl_err *err)
         SL_TRY(sl_copy_file(r->ctx, r->lm[s].dir, to, "metrics.csv", err));
     }
     for (int i = 0; i < r->n_trained; i++)
-        if (!r->trained[i].failed)
+        if (!r->trained[i].failed && !r->trained[i].arm->sweep)
             SL_TRY(copy_trained(r, &r->trained[i], dir, err));
     return SL_OK;
 }

@@ -37,7 +37,12 @@ static void show_set(const sl_plan *p, int set, void (*put)(void *, const char *
         least = n < least ? n : least;
         most = n > most ? n : most;
         seeds = sl_plan_replicates(p, arm, set) > seeds ? sl_plan_replicates(p, arm, set) : seeds;
-        snprintf(arms + strlen(arms), sizeof arms - strlen(arms), "%s%s", arms[0] ? ", " : "", arm->name);
+        if (arm->sweep && i > 0 && p->arm_of[i - 1] == p->arm_of[i])
+            continue; /* a grid stands for its arms, behind the number of them */
+        int of_grid = 1;
+        while (arm->sweep && i + of_grid < p->n_arms && p->arm_of[i + of_grid] == p->arm_of[i])
+            of_grid++;
+        snprintf(arms + strlen(arms), sizeof arms - strlen(arms), arm->sweep ? "%s%s (%d)" : "%s%s", arms[0] ? ", " : "", arm->sweep ? arm->sweep : arm->name, of_grid);
     }
     if (most == 0)
         return;

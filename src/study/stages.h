@@ -12,6 +12,7 @@ typedef struct sl_ground {
     char name[64];           /* of the text or world really used: the key in the result files */
     bool used;               /* an arm is on it */
     sl_artifact train, heldout; /* activations of the text; with folds both are of the held-out text, train in random order */
+    sl_artifact check;       /* activations of the held-out text after those, for early stopping; key "": no arm of the text stops early */
     sl_world *world;
     sl_artifact task;        /* transformer of a task */
     sl_lm *task_lm;
@@ -25,6 +26,8 @@ typedef struct sl_trained {
     int i_arm, i_set;
     int64_t replicate;       /* of the arm on the data set: fold * seeds + seed */
     int64_t seed, fold;
+    int64_t steps;           /* that the SAE is trained; with early stopping or how.steps_of known only once this or that arm is trained */
+    sl_artifact rows;        /* activations that it alone trains on, of changed tokens; key "": those of the ground */
     sl_artifact sae, eval;
     sl_status failed;        /* SL_OK, or why this arm and seed has no result; the others go on */
     char failure[512];
@@ -52,7 +55,7 @@ void sl_run_release(sl_run *r);
 
 /* ---- what the stages share ---- */
 
-typedef struct sl_job { sl_run *r; sl_ground *g; sl_trained *t; int64_t seed; bool heldout; } sl_job; /* argument of a stage; what it needs is set */
+typedef struct sl_job { sl_run *r; sl_ground *g; sl_trained *t; int64_t seed; bool heldout, check; } sl_job; /* argument of a stage; what it needs is set */
 
 /* The tokenised text in r->corpus, made when it is not there yet. */
 sl_status sl_run_corpus(sl_run *r, sl_err *err) SL_USE_RESULT;
@@ -69,12 +72,15 @@ sl_status sl_run_stage(sl_run *r, const char *name, int revision, json_t *fields
 
 /* ---- grounds.c: data sets ---- */
 
+/* Activations of the text that a model makes of changed tokens, for an arm with site token. */
+sl_status sl_ground_changed_tokens(sl_run *r, sl_trained *t, sl_err *err) SL_USE_RESULT;
 /* Builds the world, trains the transformer of a task, captures the activations of the text. */
 sl_status sl_ground_make(sl_run *r, sl_ground *g, sl_err *err) SL_USE_RESULT;
 void sl_ground_release(sl_ground *g);
 /* Keys of what its rows of training and of evaluation depend on. */
 const char *sl_ground_key(const sl_ground *g, bool heldout);
-enum { SL_ROWS_TRAIN, SL_ROWS_TEST, SL_ROWS_OOD };
+/* SL_ROWS_CHECK: neither trained on nor measured on, for early stopping. */
+enum { SL_ROWS_TRAIN, SL_ROWS_TEST, SL_ROWS_OOD, SL_ROWS_CHECK };
 /* A source of its rows for a replicate. Those of training begin elsewhere for every seed, so that a seed is an order of the data too. */
 sl_status sl_ground_open(sl_run *r, const sl_ground *g, int rows, const sl_trained *t, sl_act_source **out, sl_err *err) SL_USE_RESULT;
 /* Rows of a source of documents in memory: those of documents [first, end), or (outside) the others. Takes `of`, on failure too. SL_DATA: none. */

@@ -35,7 +35,7 @@ def check_final_info(place, run, records):
     text = info[next(iter(info))]
     for key in LM_KEYS:
         assert isinstance(text["means"][key + "_mean"], float), (run, key)
-    for record in records:
+    for record in [r for r in records if "sweep" not in r]:
         values = info[record["dataset"]]["final_info_dict"].get(record["arm"] + "_fvu")
         assert record["status"] != "ok" or record["fvu"] in values, (run, record["arm"], record["dataset"])
 
@@ -72,13 +72,30 @@ def check_compositions(place, run, study, records, stems):
         assert set(units) == {"units", "reuse", "attention", "dot"}, run
 
 
+def check_perturbed(place, run, stems):
+    """What perturbation training leaves: the first experiment's keys, the checks of early stopping, pictures where their data is."""
+    curves = place.json(run, "all_results.json")
+    for key, points in curves.items():
+        for p in points:
+            if key.endswith("_train_info") and p["arm"] != "lm":
+                assert {"epoch", "total_loss", "recon_loss", "l1_loss", "stability_loss", "fss"} <= set(p), (run, p["arm"])
+                assert abs(p["total_loss"] - p["loss"]) < 1e-12 and p["recon_loss"] >= 0 and p["epoch"] > 0, (run, p)
+    pictures = {"run_1": {"equal_fvu", "equal_fvu_toy_128", "equal_f1_h_toy_128", "overhead", "overhead_toy_128"}, "run_2": {"noise_eps_toy_128", "ablation_fvu"},
+                "run_3": {"stop_fss_toy_128", "stop_fvu_toy_128", "ablation_f1_h_toy_128", "ablation_fss_toy_128"},
+                "run_4": {"robustness_gauss", "robustness_gauss_toy_128", "activations_noise_base", "activations_noise_gauss_toy_128"}}
+    missing = pictures.get(run, set()) - stems
+    assert not missing, (run, missing)
+    if run == "run_3":
+        assert any(p["arm"] == "gauss_early" and 0 < p["fss"] < 1 for p in curves["toy_128_0_val_info"])
+
+
 def check_run(place, run, study):
     names = set(os.listdir(place.path(run)))
     assert FILES <= names, (run, FILES - names)
     records = check_records(place, run)
     check_final_info(place, run, records)
     good = [r for r in records if r["status"] == "ok"]
-    assert len([n for n in names if n.startswith("sae-")]) == len(good), run
+    assert len([n for n in names if n.startswith("sae-")]) == len([r for r in good if "sweep" not in r]), run
     plots = os.listdir(place.path(run, "plots"))
     stems = {p.rsplit(".", 1)[0] for p in plots}
     assert {"lm_loss"} <= stems, run
@@ -86,6 +103,8 @@ def check_run(place, run, study):
         assert all(s + ".svg" in plots and s + ".png" in plots for s in stems), run
     if study in PICTURES and shutil.which("gnuplot"):
         check_compositions(place, run, study, records, stems)
+    if study == "purification":
+        check_perturbed(place, run, stems)
     html = open(place.path(run, "report.html")).read()
     for dataset in {r["dataset"] for r in good}:
         assert dataset in html, (run, dataset)
