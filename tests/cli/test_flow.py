@@ -196,6 +196,22 @@ class Flow(Case):
         self.assertEqual(r["steps"], 20)
         self.fails(*train, "-o", "no", "--perturb-site", "token", "--perturb-token-to", "9999", line="the vocabulary has")
 
+    def test_odd_rows(self):
+        """A NaN, rows that are all alike: refused with their place, nothing is written. Constant features: trained, every number finite."""
+        value = lambda i, j: ((i * 37 + j * 11) % 23) / 7 - 1
+        self.write("nan.npy", npy(200, 8, lambda i, j: float("nan") if (i, j) == (150, 3) else value(i, j)))
+        self.write("zero.npy", npy(200, 8, lambda i, j: 0))
+        self.write("constant.npy", npy(200, 8, lambda i, j: 2.5 if j < 3 else value(i, j)))
+        self.fails("acts", "import", "nan.npy", "-o", "no", code=1, line="nan.npy: row 150 of the input, column 3: nan (expected finite numbers)")
+        self.fails("acts", "import", "zero.npy", "-o", "no", code=1, line="all 200 rows are the same: the variance is zero")
+        self.assertFalse(os.path.exists(self.path("no/manifest.json")))
+        self.run_tool("acts", "import", "constant.npy", "-o", "acts", "-q")
+        self.run_tool("sae", "train", "--acts", "acts", "-o", "p", *SAE, "--perturb-type", "gauss", "-q")
+        self.run_tool("sae", "eval", "p", "--acts", "acts", "--stability", "-q")
+        for name in os.listdir(self.path("p")):
+            if not name.endswith(".safetensors"):
+                self.assertNotRegex(self.read("p/" + name).decode().lower(), r"\b(nan|inf|infinity)\b", name)
+
     def test_sweep(self):
         self.import_acts()
         self.write("s.yaml", "acts: acts\ntrain:\n  steps: 20\n  batch: 32\n  expansion: 2\nvariant:\n  k: 4\n"
