@@ -25,7 +25,6 @@ static json_t *point_json(const char *variant, const sl_sae_step *c, const sl_pe
     json_object_set_new(j, "change", number_or_null(p->change));
     json_object_set_new(j, "achieved", number_or_null(p->achieved));
     json_object_set_new(j, "gamma", number_or_null(p->gamma));
-    json_object_set_new(j, "achieved", number_or_null(p->achieved));
     return j;
 }
 
