@@ -7,9 +7,13 @@ static void put_line(void *user, const char *line) { say(user, "%s\n", line); }
 
 /* ---- init ---- */
 
-typedef struct init_cfg { const char *out_dir; sl_raters_opts study; } init_cfg;
+typedef struct init_cfg { const char *out_dir; sl_strs compositions; sl_raters_opts study; } init_cfg;
 
-static const sl_opt INIT_OPTS[] = { OUT_DIR(init_cfg, "folder of the study (required)"), SL_OPT_END };
+static const sl_opt INIT_OPTS[] = {
+    OUT_DIR(init_cfg, "folder of the study (required)"),
+    SL_OPT_STRS(init_cfg, compositions, "METHOD=INDEX: index of the method's compositions, whose participants are features of its own; asks about them too"),
+    SL_OPT_END
+};
 static const opt_group INIT_GROUPS[] = { { "Options", NULL, INIT_OPTS, 0 },
                                          { "Study", "study", sl_raters_init_opts, offsetof(init_cfg, study) },
                                          { NULL, NULL, NULL, 0 } };
@@ -53,6 +57,19 @@ static sl_status open_method(cli *c, const char *arg, sl_raters_method *m, sl_fe
     return sl_fail(err, SL_MISSING, path, "an index: saelab features build ... --quantiles 10 --per-quantile 6 --near-misses 6 --silent 14 --before 16 --after 16", "there is none");
 }
 
+/* One of --compositions METHOD=INDEX. */
+static sl_status open_compositions(cli *c, const char *arg, sl_raters_method *m, sl_features **index, sl_err *err)
+{
+    const char *path, *name = split_name(c, arg, &path);
+    for (int i = 0; i < c->n_args && path != arg; i++)
+        if (strcmp(m[i].name, name) == 0 && !m[i].compositions) {
+            sl_status st = sl_features_open(c->ctx, path, false, index, err);
+            m[i].compositions = *index;
+            return st;
+        }
+    return sl_fail(err, SL_ARG, "--compositions", "METHOD=INDEX, once for a method", "'%.100s'", arg);
+}
+
 static void show_made(cli *c, const sl_raters_method *m, const sl_raters_made *made)
 {
     const init_cfg *o = c->cfg;
@@ -75,7 +92,7 @@ static sl_status init(cli *c, sl_err *err)
 {
     const init_cfg *o = c->cfg;
     sl_raters_method m[SL_MAX_GROUPS] = { { 0 } };
-    sl_features *index[SL_MAX_GROUPS] = { NULL };
+    sl_features *index[2 * SL_MAX_GROUPS] = { NULL };
     sl_raters_made made;
     sl_status st;
     if (!o->out_dir)
@@ -84,13 +101,15 @@ static sl_status init(cli *c, sl_err *err)
         return sl_fail(err, SL_ARG, "methods", "16 at most", "%d given", c->n_args);
     for (int i = 0; i < c->n_args; i++)
         SL_GO(open_method(c, c->args[i], &m[i], &index[i], err));
+    for (int i = 0; i < o->compositions.n && i < SL_MAX_GROUPS; i++)
+        SL_GO(open_compositions(c, o->compositions.v[i], m, &index[SL_MAX_GROUPS + i], err));
     SL_GO(sl_raters_init(c->ctx, o->out_dir, m, c->n_args, &o->study, &made, err));
     if (c->n_args < 3)
         sl_log(c->ctx, SL_LOG_WARN, "two methods: the protocol wants a third, a control with random directions (saelab baseline random)");
     show_made(c, m, &made);
     next_step(c, o->study.simulated ? "saelab raters freeze %s" : "saelab raters serve %s", o->out_dir);
 done:
-    for (int i = 0; i < SL_MAX_GROUPS; i++)
+    for (int i = 0; i < 2 * SL_MAX_GROUPS; i++)
         sl_features_close(index[i]);
     return st;
 }

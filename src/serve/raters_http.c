@@ -78,8 +78,11 @@ sl_status sl_raters_serve(sl_raters *r, const sl_serve_config *c, void (*ready)(
         return sl_fail(err, SL_ARG, r->dir, "a study that is not frozen", "nobody may answer any more");
     SL_TRY(sl__raters_listen(r, c, &h, err));
     sl_status st = show_links(r, h, ready, user, err);
-    if (st == SL_OK && *sl_http_tunnel(h))
-        ready(user, sl_http_tunnel(h));
+    if (st == SL_OK && *sl_http_tunnel(h)) {
+        char line[512];
+        snprintf(line, sizeof line, "on your own machine, first:  %s", sl_http_tunnel(h));
+        ready(user, line);
+    }
     if (st == SL_OK)
         sl_http_wait(h);
     sl_http_close(h);
