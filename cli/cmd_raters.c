@@ -141,10 +141,11 @@ static sl_status serve(cli *c, sl_err *err)
     if (st == SL_OK)
         st = sl_raters_tell(r, &s, err);
     sl_raters_close(r);
+    SL_TRY(st);
     c->result = json_pack("{s:I, s:I, s:b}", "answers", (json_int_t)s.n_answers, "questions", (json_int_t)s.n_turns, "simulated", s.simulated);
     say(c, "%lld of %lld questions are answered\n", (long long)s.n_answers, (long long)s.n_turns);
     next_step(c, s.n_answers < s.n_turns ? "saelab raters serve %s" : "saelab raters freeze %s", c->args[0]);
-    return st;
+    return SL_OK;
 }
 
 const command CMD_RATERS_SERVE = {
@@ -164,11 +165,12 @@ static sl_status freeze(cli *c, sl_err *err)
     if (st == SL_OK)
         st = sl_raters_tell(r, &s, err);
     sl_raters_close(r);
+    SL_TRY(st);
     c->result = json_pack("{s:I, s:I, s:b, s:b}", "answers", (json_int_t)s.n_answers, "questions", (json_int_t)s.n_turns, "simulated", s.simulated, "frozen", true);
     say(c, "%sfrozen with %lld of %lld questions answered, by %lld of %lld raters\n", s.simulated ? "SIMULATED  " : "", (long long)s.n_answers, (long long)s.n_turns,
         (long long)s.n_raters_begun, (long long)s.n_raters);
     next_step(c, "saelab raters analyse %s", c->args[0]);
-    return st;
+    return SL_OK;
 }
 
 const command CMD_RATERS_FREEZE = {

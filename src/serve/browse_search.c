@@ -96,9 +96,10 @@ static sl_status parse_term(const sl_features *f, const char *text, bool quoted,
             return bad_term(text, "a column of numbers", "cannot be compared", err);
         return parse_range(text, colon + 1, t, err);
     }
-    if (strlen(text) >= sizeof t->word)
+    size_t n = strlen(text);
+    if (n >= sizeof t->word)
         return bad_term("search", NULL, "a word is too long", err);
-    snprintf(t->word, sizeof t->word, "%s", text);
+    memcpy(t->word, text, n + 1);
     lower(t->word);
     return SL_OK;
 }
