@@ -53,6 +53,21 @@ static json_t *noise_json(const sl_perturb_result *n)
                      (json_int_t)n->chosen_step, "checks", checks_json(n));
 }
 
+static int64_t own_width(const sl_sae_train_config *t, int64_t d_in) { return t->d_sae ? t->d_sae : t->expansion * d_in; }
+
+/* d_sae of an arm: its own, or the one that gives it as many trained numbers as the arm named by size_of. */
+static sl_status width_of(const sl_job *j, int64_t d_in, int64_t *d_sae, sl_err *err)
+{
+    const sl_arm *a = j->t->arm, *of = a->how.size_of ? sl_plan_named(j->r->plan, a->how.size_of, j->t->i_set) : NULL;
+    int64_t n;
+    *d_sae = own_width(&a->train, d_in);
+    if (!of)
+        return SL_OK;
+    SL_TRY(sl_sae_count_weights(j->r->ctx, of->train.variant, d_in, own_width(&of->train, d_in), of->own, &n, err));
+    *d_sae = sl_sae_topk_width(n, d_in);
+    return SL_OK;
+}
+
 static sl_status run_sae(void *arg, const char *dir, sl_err *err)
 {
     sl_job *j = arg;
@@ -72,7 +87,8 @@ static sl_status run_sae(void *arg, const char *dir, sl_err *err)
     snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
     sl_status st = SL_OK;
     SL_GO(sl_ground_open(r, j->g, SL_ROWS_TRAIN, j->t, &acts, err));
-    int64_t d_sae = t.d_sae ? t.d_sae : t.expansion * acts->info.d_in;
+    int64_t d_sae;
+    SL_GO(width_of(j, acts->info.d_in, &d_sae, err));
     SL_GO(sl_sae_new(r->ctx, t.variant, acts->info.d_in, d_sae, j->t->arm->own, (uint64_t)t.seed, &sae, err));
     if (perturb.early_stop)
         SL_GO(sl_ground_open(r, j->g, SL_ROWS_CHECK, j->t, &held_out, err));
@@ -214,6 +230,8 @@ static json_t *sae_fields(const sl_run *r, const sl_trained *t)
     if (t->arm->how.steps_of)
         json_object_set_new(arm, "steps", json_string(steps));
     f = json_pack("{s:o, s:I}", "arm", arm, "seed", (json_int_t)t->seed);
+    if (t->arm->how.size_of)
+        json_object_set_new(f, "size_of", sl_arm_json(sl_plan_named(r->plan, t->arm->how.size_of, t->i_set)));
     if (t->arm->variant && t->arm->perturb.early_stop)
         json_object_set_new(f, "check", g->world ? json_integer(g->set->size.eval_rows) : json_string(g->check.key));
     return f;

@@ -68,6 +68,7 @@ typedef struct sl_arm_how { /* option table sl_arm_opts */
     double at;               /* confirmations: its steps in units of the treatment's; 0: at equal compute, by ratio */
     int64_t samples;         /* training rows on a world, in place of the world's own number; 0: that */
     const char *steps_of;    /* an arm before this one: as many steps as that one really ran with the same seed, times budget; NULL: its own */
+    const char *size_of;     /* topk: an arm of the run; d_sae is what gives as many trained numbers as that one has on the same data (sl_sae_topk_width); NULL: its own */
 } sl_arm_how;
 
 /* One arm on one data set: a named configuration of an SAE or of a baseline. */
@@ -120,6 +121,7 @@ json_t *sl_plan_set_json(const sl_plan_set *s);
 sl_status sl_plan_names(sl_ctx *ctx, const char *study_dir, char *out, size_t size, sl_err *err) SL_USE_RESULT;
 /* The arm on the data set; NULL where it is not on it. */
 const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set);
+const sl_arm *sl_plan_named(const sl_plan *p, const char *arm, int set); /* NULL: no such arm, or not on that data set */
 /* How often the arm is trained on the data set: seeds, times folds on the text. */
 int64_t sl_plan_replicates(const sl_plan *p, const sl_arm *a, int set);
 

@@ -15,6 +15,7 @@ const sl_opt sl_arm_opts[] = {
     SL_OPT_FLOAT(sl_arm_how, at, 0, 0, 100, "", "confirmations: steps in units of the treatment's; 0: at equal compute, by ratio"),
     SL_OPT_INT(sl_arm_how, samples, 0, 0, 1e12, "rows", "that this arm is trained on, of a world; 0: what the world says"),
     SL_OPT_STR(sl_arm_how, steps_of, NULL, "an arm before this one, that may stop early: as many steps as it ran, times budget"),
+    SL_OPT_STR(sl_arm_how, size_of, NULL, "topk: an SAE of the run, whose number of weights d_sae is chosen for"),
     SL_OPT_END
 };
 
@@ -266,6 +267,19 @@ static sl_status check_steps_of(const sl_plan *p, const char *where, sl_err *err
     return SL_OK;
 }
 
+/* size_of stands in a topk arm and names another SAE on the same data that has a size of its own. */
+static sl_status check_size_of(const sl_plan *p, const char *where, sl_err *err)
+{
+    for (int c = 0; c < p->n_cells; c++) {
+        const sl_arm *a = &p->cell[c].is, *of = sl_plan_named(p, a->how.size_of, p->cell[c].set);
+        if (!a->how.size_of)
+            continue;
+        if (!a->variant || strcmp(a->variant->name, "topk") != 0 || !of || !of->variant || of->how.size_of)
+            return sl_fail(err, SL_CONFIG, where, "in a topk arm, another SAE on the same data with a size of its own", "size_of of arm '%s' is '%s'", a->name, a->how.size_of);
+    }
+    return SL_OK;
+}
+
 /* The next arm of the list: the place-th under `arms`, or the at-th point of its grid. */
 static sl_status add_arm(sl_plan *p, sl_ynode arms, int place, int at, sl_err *err)
 {
@@ -324,7 +338,8 @@ sl_status sl_plan_read_arms(sl_plan *p, sl_ynode run, sl_ynode profile, sl_err *
     if (p->run.reference && arm_named(p, p->run.reference) < 0)
         return sl_fail(err, SL_CONFIG, "reference", "an arm of the run", "run %s has no arm '%s'", p->run_name, p->run.reference);
     SL_TRY(check_tokens(p, where, err));
-    return check_steps_of(p, where, err);
+    SL_TRY(check_steps_of(p, where, err));
+    return check_size_of(p, where, err);
 }
 
 const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set)
@@ -334,6 +349,8 @@ const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set)
             return &p->cell[c].is;
     return NULL;
 }
+
+const sl_arm *sl_plan_named(const sl_plan *p, const char *arm, int set) { return sl_plan_cell(p, arm_named(p, arm), set); }
 
 int64_t sl_plan_replicates(const sl_plan *p, const sl_arm *a, int set)
 {

@@ -72,6 +72,20 @@ def check_compositions(place, run, study, records, stems):
         assert set(units) == {"units", "reuse", "attention", "dot"}, run
 
 
+def trained_numbers(place, run, name):
+    """Numbers in an SAE's file, without the state that is not trained."""
+    with open(place.path(run, name, "sae_weights.safetensors"), "rb") as f:
+        head = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+    return {k: math.prod(v["shape"]) for k, v in head.items() if k not in ("__metadata__", "comp_idle")}
+
+
+def check_sizes(place, run, names):
+    """topk_params is as large as comp, to half a latent (encoder row, decoder row, bias)."""
+    for name in [n for n in names if n.startswith("sae-") and "topk_params" in n]:
+        own, other = trained_numbers(place, run, name), trained_numbers(place, run, name.replace("topk_params", "comp"))
+        assert abs(sum(own.values()) - sum(other.values())) <= own["b_dec"] + 1, (run, name, sum(own.values()), sum(other.values()))
+
+
 def check_perturbed(place, run, stems):
     """What perturbation training leaves: the first experiment's keys, the checks of early stopping, pictures where their data is."""
     curves = place.json(run, "all_results.json")
@@ -103,6 +117,7 @@ def check_run(place, run, study):
         assert all(s + ".svg" in plots and s + ".png" in plots for s in stems), run
     if study in PICTURES and shutil.which("gnuplot"):
         check_compositions(place, run, study, records, stems)
+    check_sizes(place, run, names)
     if study == "purification":
         check_perturbed(place, run, stems)
     html = open(place.path(run, "report.html")).read()
