@@ -60,9 +60,10 @@ function(sl_script_test name)
     ENVIRONMENT "GOMP_SPINCOUNT=1000;SAELAB_BIN=$<TARGET_FILE:saelab_cli>;SAELAB_BUILD=${PROJECT_BINARY_DIR}")
 endfunction()
 
-# sl_bench(NAME SOURCES... LIBS...): a benchmark program, bench_NAME; ./run bench NAME starts it.
+# sl_bench(NAME SOURCES... LIBS...): a benchmark program, bench_NAME; ./run bench NAME starts it. All have bench/figures.h.
 function(sl_bench name)
   cmake_parse_arguments(A "" "" "LIBS" ${ARGN})
-  add_executable(bench_${name} ${A_UNPARSED_ARGUMENTS})
+  add_executable(bench_${name} ${A_UNPARSED_ARGUMENTS} ${PROJECT_SOURCE_DIR}/bench/figures.c)
+  target_include_directories(bench_${name} PRIVATE ${PROJECT_SOURCE_DIR}/bench)
   target_link_libraries(bench_${name} PRIVATE ${A_LIBS})
 endfunction()

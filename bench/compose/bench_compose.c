@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { D = 512, F = 256, B = 512, MADE = 4, MAX_ROUNDS = 256, N_ARM = 4, N_K = 2, RUN_STEPS = 1 << 20 };
 enum { TIME_FORWARD, TIME_BACKWARD, TIME_OPTIMIZER, N_TIME };
@@ -154,14 +153,6 @@ static double check(sl_ctx *ctx, sl_ctx *plain, int which, int64_t k)
 }
 
 /* ---- time ---- */
-
-/* CPU seconds of the process: on a busy machine steadier than the clock on the wall. With OMP_WAIT_POLICY=passive waiting is not in it. */
-static double cpu_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void turn(arm *a, int round, int64_t steps)
 {

@@ -1,5 +1,6 @@
 /* Matrix products of a language model's step: GFLOP/s of the kernel table, of dnnl_sgemm and of cblas_sgemm (OpenBLAS), taken in
  * turns, beside the FMA peak measured in the same turns. The last line is one JSON object. */
+#include "figures.h"
 #include "kern/kern.h"
 
 #include <math.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #ifdef SL_BENCH_OPENBLAS
 /* cblas.h is an alternative that several packages provide; these are its standard prototypes. */
@@ -31,13 +31,6 @@ enum { OURS, DNNL, BLAS, PEAK, N_WAY };
 static const char *const ways[] = { "saelab", "dnnl_sgemm", "openblas", "fma_peak" };
 
 typedef struct bench { const sl_kern *k; int threads; const shape *s; sl_tensor a, b, c, ref; } bench;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* n rounds of 12 independent chains of 8 lanes: 192 n floating-point operations. */
 static float fma_chains(int64_t n)
@@ -107,12 +100,6 @@ static sl_tensor matrix(sl_ctx *ctx, int64_t rows, int64_t cols)
     return sl_tensor_of(SL_F32, p, 2, rows, cols);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* Largest difference from dnnl_sgemm, in units of sqrt(K) eps times the size of the factors. */
 static double error(const bench *b)
 {
@@ -127,7 +114,7 @@ static double error(const bench *b)
 static bool run(bench *b, sl_ctx *ctx, int reps, char *out, size_t room)
 {
     const shape *s = b->s;
-    double t[N_WAY][MAX_REPS], flop = 2.0 * (double)s->M * (double)s->N * (double)s->K, median[N_WAY] = { 0 };
+    double t[N_WAY][MAX_REPS], flop = 2.0 * (double)s->M * (double)s->N * (double)s->K, rate[N_WAY] = { 0 };
     b->a = s->ta ? matrix(ctx, s->K, s->M) : matrix(ctx, s->M, s->K);
     b->b = s->tb ? matrix(ctx, s->N, s->K) : matrix(ctx, s->K, s->N);
     b->c = matrix(ctx, s->M, s->N);
@@ -141,13 +128,12 @@ static bool run(bench *b, sl_ctx *ctx, int reps, char *out, size_t room)
     printf("%-14s %6lld x %4lld x %5lld %c%c", s->name, (long long)s->M, (long long)s->N, (long long)s->K, s->ta ? 'T' : 'N', s->tb ? 'T' : 'N');
     size_t n = (size_t)snprintf(out, room, "%s{\"name\": \"%s\", \"right\": %s", s == shapes ? "" : ", ", s->name, right ? "true" : "false");
     for (int w = 0; w < N_WAY; w++) {
-        qsort(t[w], (size_t)reps, sizeof t[w][0], by_size);
-        double work = w == PEAK ? 2 : flop * 1e-9, low = t[w][reps * 3 / 4], high = t[w][reps / 4];
-        median[w] = t[w][reps / 2] > 1e-9 ? work / t[w][reps / 2] : 0;
-        if (w == BLAS && t[w][reps / 2] < 1e-6)
-            median[w] = 0; /* built without OpenBLAS */
-        printf("  %s %.1f (%.1f-%.1f)", ways[w], median[w], work / low, work / high);
-        n += (size_t)snprintf(out + n, room - n, ", \"%s\": %.2f", ways[w], median[w]);
+        double mid = median(t[w], reps), work = w == PEAK ? 2 : flop * 1e-9, low = t[w][reps * 3 / 4], high = t[w][reps / 4];
+        rate[w] = mid > 1e-9 ? work / mid : 0;
+        if (w == BLAS && mid < 1e-6)
+            rate[w] = 0; /* built without OpenBLAS */
+        printf("  %s %.1f (%.1f-%.1f)", ways[w], rate[w], work / low, work / high);
+        n += (size_t)snprintf(out + n, room - n, ", \"%s\": %.2f", ways[w], rate[w]);
     }
     printf("  %s\n", right ? "ok" : "WRONG");
     snprintf(out + n, room - n, "}");

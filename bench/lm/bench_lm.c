@@ -4,6 +4,7 @@
  *
  * PYTHON has torch (./run peers makes one); without it the ratios are NOT RUN. --text FILE adds the 2000 iterations of nanogpt_cpu on
  * that text on both sides. The last line is one JSON object. Checked first: what is timed computes what it should (a training whose loss falls). */
+#include "figures.h"
 #include "peer.h"
 
 #include <saelab/lm.h>
@@ -12,7 +13,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_REPS = 32, SAMPLE_TOKENS = 300 };
 
@@ -28,31 +28,10 @@ typedef struct bench {
     int n_step;
 } bench;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void die(const sl_err *err)
 {
     fprintf(stderr, "bench_lm: %s\n", err->msg);
     exit(1);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(series *s)
-{
-    if (s->n == 0)
-        return NAN;
-    qsort(s->v, (size_t)s->n, sizeof *s->v, by_value);
-    return s->n % 2 ? s->v[s->n / 2] : (s->v[s->n / 2 - 1] + s->v[s->n / 2]) / 2;
 }
 
 static void show(const char *what, series *s, const char *unit)
@@ -60,7 +39,7 @@ static void show(const char *what, series *s, const char *unit)
     if (s->n == 0)
         printf("%-44s NOT RUN\n", what);
     else {
-        double m = median(s);
+        double m = median(s->v, s->n);
         printf("%-44s %10.1f %s   (%.1f to %.1f, %d runs)\n", what, m, unit, s->v[0], s->v[s->n - 1], s->n);
     }
     fflush(stdout);
@@ -183,13 +162,13 @@ static void compare_training(bench *b, figures *f)
         add_rate(b, &f32, "train nanogpt_char f32 64 1");
     }
     add_rate(b, &bf16, "train nanogpt_char bf16 2 1"); /* batch 2: on a CPU without bf16 products a whole batch takes minutes */
-    if (bf16.n && bf16.v[0] > .5 * median(&f32))
+    if (bf16.n && bf16.v[0] > .5 * median(f32.v, f32.n))
         for (bf16.n = 0; bf16.n < b->reps && b->has_peer;)
             add_rate(b, &bf16, "train nanogpt_char bf16 64 1");
     show("nanogpt_char training, saelab f32", &ours, "tokens/s");
     show("nanogpt_char training, PyTorch f32", &f32, "tokens/s");
     show(bf16.n == 1 ? "nanogpt_char training, PyTorch bf16 (batch 2)" : "nanogpt_char training, PyTorch bf16", &bf16, "tokens/s");
-    f->train = median(&ours), f->torch_train_f32 = median(&f32), f->torch_train_bf16 = median(&bf16);
+    f->train = median(ours.v, ours.n), f->torch_train_f32 = median(f32.v, f32.n), f->torch_train_bf16 = median(bf16.v, bf16.n);
 }
 
 static void compare_cpu_steps(bench *b, figures *f)
@@ -201,7 +180,7 @@ static void compare_cpu_steps(bench *b, figures *f)
     }
     show("nanogpt_cpu training, saelab f32", &ours, "tokens/s");
     show("nanogpt_cpu training, PyTorch f32", &f32, "tokens/s");
-    f->cpu = median(&ours), f->torch_cpu = median(&f32);
+    f->cpu = median(ours.v, ours.n), f->torch_cpu = median(f32.v, f32.n);
 }
 
 static void compare_sampling(bench *b, figures *f)
@@ -215,15 +194,15 @@ static void compare_sampling(bench *b, figures *f)
         bf16.v[bf16.n++] = sample_ours(m, SL_LM_WEIGHTS_BF16);
     }
     add_rate(b, &torch_bf16, "sample bf16 30"); /* its first 30 tokens are its fastest */
-    if (torch_bf16.n && torch_bf16.v[0] > median(&torch_f32))
+    if (torch_bf16.n && torch_bf16.v[0] > median(torch_f32.v, torch_f32.n))
         for (torch_bf16.n = 0; torch_bf16.n < b->reps && b->has_peer;)
             add_rate(b, &torch_bf16, "sample bf16 300");
     show("nanogpt_char sampling, saelab f32 weights", &f32, "tokens/s");
     show("nanogpt_char sampling, saelab bf16 weights", &bf16, "tokens/s");
     show("nanogpt_char sampling, PyTorch f32", &torch_f32, "tokens/s");
     show(torch_bf16.n == 1 ? "nanogpt_char sampling, PyTorch bf16 (30)" : "nanogpt_char sampling, PyTorch bf16", &torch_bf16, "tokens/s");
-    f->sample_f32 = median(&f32), f->sample_bf16 = median(&bf16);
-    f->torch_sample_f32 = median(&torch_f32), f->torch_sample_bf16 = median(&torch_bf16);
+    f->sample_f32 = median(f32.v, f32.n), f->sample_bf16 = median(bf16.v, bf16.n);
+    f->torch_sample_f32 = median(torch_f32.v, torch_f32.n), f->torch_sample_bf16 = median(torch_bf16.v, torch_bf16.n);
     sl_lm_free(m);
 }
 

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MADE = 4, DIRECTIONS = 2048, MAX_STEPS = 4096 };
 
@@ -71,13 +70,6 @@ static void make_source(made *m, const size *s, sl_act_source *out)
 
 /* ---- the child ---- */
 
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef struct run {
     const arm_job *j;
     sl_sae_trainer t;
@@ -112,7 +104,7 @@ static sl_status start(run *r, sl_ctx *ctx, sl_act_source *src, sl_err *err)
 static sl_status one_step(run *r, int step, sl_err *err)
 {
     sl_perturb *p = r->t.perturb;
-    double (*clock_of)(void) = r->j->cpu ? cpu_seconds : now;
+    double (*clock_of)(void) = r->j->cpu ? cpu_now : now;
     sl_act_batch b;
     SL_TRY(sl_sae_trainer_next(&r->t, r->j->s.B, &b, err));
     if (p)
@@ -156,14 +148,6 @@ int arm_child(const arm_job *j)
 
 /* ---- the parent's side ---- */
 
-static double number(const char *line, const char *key)
-{
-    char quoted[64];
-    snprintf(quoted, sizeof quoted, "\"%s\":", key);
-    const char *at = strstr(line, quoted);
-    return at ? strtod(at + strlen(quoted), NULL) : NAN;
-}
-
 bool arm_run(const char *self, const arm_job *j, arm_result *out)
 {
     char c[1024], line[1024] = "";
@@ -175,7 +159,7 @@ bool arm_run(const char *self, const arm_job *j, arm_result *out)
         fprintf(stderr, "bench_perturb: failed: %s\n", c);
         return false;
     }
-    *out = (arm_result){ number(line, "seconds"), { number(line, "generate"), number(line, "forward") }, number(line, "rss"), number(line, "loss") };
+    *out = (arm_result){ figure(line, "seconds"), { figure(line, "generate"), figure(line, "forward") }, figure(line, "rss"), figure(line, "loss") };
     return true;
 }
 

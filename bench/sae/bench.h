@@ -3,6 +3,7 @@
 #ifndef SL_BENCH_SAE_H
 #define SL_BENCH_SAE_H
 
+#include "figures.h"
 #include "kern/kern.h"
 
 #include <saelab/data.h>
@@ -21,8 +22,6 @@ float *room(int64_t n); /* floats; ends the program without memory */
 
 /* ---- machine.c ---- */
 
-double now(void);               /* s */
-double median(double *v, int n); /* v is sorted */
 double fma_gflops(int threads); /* what the multiply-add instructions of this CPU give, measured */
 double copy_gbytes(int threads); /* memory: bytes read and written a second in a copy of arrays far larger than caches */
 double peak_rss(void);          /* bytes, of this process */

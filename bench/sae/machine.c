@@ -1,4 +1,4 @@
-/* What the machine gives: clock, instruction peak, memory, and the process's own size. */
+/* What the machine gives: instruction peak, memory, and the process's own size. */
 #include "bench.h"
 
 #include <immintrin.h>
@@ -6,26 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
-
-double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, by_size);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
 
 /* n rounds of 12 independent chains of fused multiply-adds of `width` floats. */
 #define CHAINS(name, isa, vector, width, set, fma)                                                \

@@ -131,14 +131,6 @@ int step_child(const step_job *j)
 
 /* ---- the parent's side ---- */
 
-static double number(const char *line, const char *key)
-{
-    char quoted[64];
-    snprintf(quoted, sizeof quoted, "\"%s\":", key);
-    const char *at = strstr(line, quoted);
-    return at ? strtod(at + strlen(quoted), NULL) : NAN;
-}
-
 /* Runs the command and reads the last line of what it prints. */
 static bool ask(const char *command, step_result *out)
 {
@@ -150,10 +142,10 @@ static bool ask(const char *command, step_result *out)
         fprintf(stderr, "bench_sae: failed: %s\n", command);
         return false;
     }
-    *out = (step_result){ .seconds = number(last, "seconds_per_step"), .rss = number(last, "peak_rss_bytes"),
-                          .loss_first = number(last, "loss_first"), .loss_last = number(last, "loss_last") };
+    *out = (step_result){ .seconds = figure(last, "seconds_per_step"), .rss = figure(last, "peak_rss_bytes"),
+                          .loss_first = figure(last, "loss_first"), .loss_last = figure(last, "loss_last") };
     for (int i = 0; i < N_PART; i++)
-        out->part[i] = number(last, part_names[i]);
+        out->part[i] = figure(last, part_names[i]);
     return true;
 }
 

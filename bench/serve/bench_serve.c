@@ -1,5 +1,7 @@
 /* ./run bench serve [FEATURES]: how fast the feature browser answers over loopback: pages of features, filter and sort of all rows, and 64 typed tokens with
  * a model of the quick preset's shape. Makes its own data in a temporary folder: directions at random as features, an untrained model. Prints JSON, ms. */
+#include "figures.h"
+
 #include <saelab/features.h>
 #include <saelab/rng.h>
 #include <saelab/serve.h>
@@ -10,17 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { WIDTH = 128, ROWS = 3000, D_SAE = 1024, REPEATS = 40 };
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
 
 static void check(sl_status st, const sl_err *err)
 {
@@ -36,7 +30,7 @@ static double ask(int port, const char *request)
     static char answer[1 << 20];
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM, 0), code = 0;
-    double start = now_ms();
+    double start = 1e3 * now();
     ssize_t n = 0, k = 1;
     if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0 && send(fd, request, strlen(request), 0) > 0)
         while ((k = recv(fd, answer + n, sizeof answer - 1 - (size_t)n, 0)) > 0)
@@ -47,10 +41,8 @@ static double ask(int port, const char *request)
         fprintf(stderr, "bench serve: answered %.400s\n", answer);
         exit(1);
     }
-    return now_ms() - start;
+    return 1e3 * now() - start;
 }
-
-static int by_size(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
 
 /* Median and largest of REPEATS requests; format gets a number that changes. */
 static void measure(int port, const char *name, const char *format, int64_t end, const char *comma)
@@ -61,8 +53,8 @@ static void measure(int port, const char *name, const char *format, int64_t end,
         snprintf(request, sizeof request, format, (int)((i * 7919LL + 13) % end));
         ms[i] = ask(port, request);
     }
-    qsort(ms, REPEATS, sizeof *ms, by_size);
-    printf("  \"%s_ms\": %.2f, \"%s_max_ms\": %.2f%s\n", name, ms[REPEATS / 2], name, ms[REPEATS - 1], comma);
+    double mid = median(ms, REPEATS);
+    printf("  \"%s_ms\": %.2f, \"%s_max_ms\": %.2f%s\n", name, mid, name, ms[REPEATS - 1], comma);
 }
 
 /* A store of random rows, tokens 0..25. */

@@ -6,6 +6,7 @@
  * "ok SECONDS L0": both sides draw rows and codes of SynthSAEBench-16k (the dictionary is not spread on either side: it does not change
  * the work of a row). Checked first: the mean l0 of both is what the recipe gives. The last line is one JSON object. */
 #include "../lm/peer.h"
+#include "figures.h"
 
 #include <saelab/world.h>
 
@@ -13,7 +14,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_REPS = 32, BATCH = 1024, PEER_ROWS = 1024, MAX_WORLDS = 32 };
 #define L0_16K 34.3 /* of synth16k, +- 1 */
@@ -29,34 +29,15 @@ typedef struct bench {
     double ratio; /* NaN: not run */
 } bench;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void die(const sl_err *err)
 {
     fprintf(stderr, "bench_worlds: %s\n", err->msg);
     exit(1);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(series *s)
-{
-    qsort(s->v, (size_t)s->n, sizeof *s->v, by_value);
-    return s->n ? .5 * (s->v[(s->n - 1) / 2] + s->v[s->n / 2]) : NAN;
-}
-
 static void show(bench *b, const char *name, series *s, const char *unit)
 {
-    double m = median(s);
+    double m = median(s->v, s->n);
     printf("%-28s %12.0f %s   (%d runs, %.0f to %.0f)\n", name, m, unit, s->n, s->v[0], s->v[s->n - 1]);
     fflush(stdout);
     if (b->n_result < MAX_WORLDS) {
@@ -166,7 +147,7 @@ static void against_saelens(bench *b)
     if (good) {
         show(b, "synth16k, interleaved", &ours, "rows/s");
         show(b, "synth16k in SAELens", &theirs, "rows/s");
-        b->ratio = median(&ratio);
+        b->ratio = median(ratio.v, ratio.n);
         printf("synth16k_vs_saelens %.1f (%.1f to %.1f)\n", b->ratio, ratio.v[0], ratio.v[ratio.n - 1]);
     } else
         printf("synth16k_vs_saelens NOT RUN: the peer failed\n");
