@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPIN "5000" /* turns, about a tenth of a millisecond: longer than the gaps between a step's parallel regions */
+#define SPIN "5000" /* turns; gcc's own limit is 300000 */
 
 /* A signal handler gets no argument, so this one pointer is the program's only mutable global. */
 static sl_ctx *volatile running;
@@ -197,8 +197,9 @@ static void rotate(int argc, const char **argv, int n)
     }
 }
 
-/* Threads that wait for each other spin, and with gcc's OpenMP they spin for milliseconds: when other programs want the cores, a step of a
- * small SAE takes 60 times as long. gcc reads the limit only when a program is loaded, so it is set and the program loaded again. */
+/* Threads that wait for each other spin, and with gcc's OpenMP they spin for long: when other programs want the cores, a small SAE trains
+ * twice as fast with a lower limit, and as fast as before when none does (docs/BENCHMARKS.md). gcc reads the limit only when a program is
+ * loaded, so it is set and the program loaded again. */
 static void wait_briefly(const char **argv)
 {
     char self[4096];
