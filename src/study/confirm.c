@@ -43,7 +43,7 @@ static sl_status add_arms(sl_confirm *c, int phase, const char *world, int64_t f
 static sl_status add_slots(sl_confirm *c, int phase, const char *worlds, int64_t seeds, sl_err *err)
 {
     for (int w = 1; w < c->plan.n_sets; w++)
-        for (int64_t s = 0; s < seeds; s++)
+        for (int64_t s = c->d.first_seed; s < c->d.first_seed + seeds; s++)
             for (int i = 0; i < c->n_slots && sl_listed(worlds, c->plan.set[w].name); i++) {
                 sl_arm arm;
                 SL_TRY(sl_confirm_slot_on(c, &c->slot[i], w, &arm, err));

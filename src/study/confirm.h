@@ -19,10 +19,10 @@ enum { SL_RULE_PURIFICATION, SL_RULE_COMPOSITION };
 
 typedef struct sl_design { /* option table sl_design_opts */
     int rule;                     /* purification|composition */
-    int64_t seeds;                /* fresh ones, 0 .. seeds - 1 */
+    int64_t seeds, first_seed;    /* fresh ones, first_seed .. first_seed + seeds - 1 */
     int64_t selection_seeds, first_selection;
     int64_t finalists;            /* families of a slot that screening leaves */
-    const char *pilot;            /* data set of the calibration arms (of: pilot), NULL: none; they have the fresh seeds' numbers, `seeds` of each arm */
+    const char *pilot;            /* data set of the calibration arms (of: pilot), NULL: none; seeds 0 .. seeds - 1 */
     const char *screening, *retuning; /* data sets, NULL: no such stage */
     const char *worlds;           /* data sets of the confirmation, commas between them */
     const char *once;             /* data sets shown beside it for one seed, outside the rule; NULL: none */

@@ -218,7 +218,7 @@ static void every_seed(pages *p, const char *metric)
     for (int w = 0; w < t->n_worlds; w++) {
         cell(p, "%s", t->world[w]);
         for (int64_t s = 0; s < t->n_seeds; s++)
-            cell(p, "%lld", (long long)s);
+            cell(p, "%lld", (long long)(p->r->c->d.first_seed + s));
         row(p, true);
         for (int a = 0; a < t->n_arms; a++) {
             const double *v = sl_table_at(t, metric, t->world[w], t->arm[a]);

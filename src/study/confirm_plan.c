@@ -7,7 +7,8 @@ static const char *const rules[] = { "purification", "composition", NULL };
 
 const sl_opt sl_design_opts[] = {
     SL_OPT_CHOICE(sl_design, rule, SL_RULE_PURIFICATION, rules, "the decision rule"),
-    SL_OPT_INT(sl_design, seeds, 12, 2, 100, "seeds", "fresh ones, from 0"),
+    SL_OPT_INT(sl_design, seeds, 12, 2, 100, "seeds", "fresh ones"),
+    SL_OPT_INT(sl_design, first_seed, 0, 0, 1000000, "", "the first of them"),
     SL_OPT_INT(sl_design, selection_seeds, 3, 1, 100, "seeds", "that settings are chosen on"),
     SL_OPT_INT(sl_design, first_selection, 100, 0, 1000000, "", "the first of them"),
     SL_OPT_INT(sl_design, finalists, 1, 1, 100, "families", "of a slot that screening leaves"),
@@ -120,6 +121,28 @@ static sl_status check_design(const sl_confirm *c, sl_err *err)
         SL_TRY(check_list(c, slots[i][0], slots[i][1], "slot", err));
     if (!d->worlds)
         return sl_fail(err, SL_CONFIG, "design", "worlds: NAMES", "the confirmation has no data set");
+    if (d->first_seed < d->first_selection + d->selection_seeds && d->first_selection < d->first_seed + d->seeds)
+        return sl_fail(err, SL_CONFIG, "design", "fresh seeds that no setting was chosen on", "seeds %lld to %lld are also selection seeds", (long long)d->first_seed,
+                       (long long)(d->first_seed + d->seeds - 1));
+    return SL_OK;
+}
+
+/* What settings are chosen between has to differ: a world's every_arm that sets what its arms differ in would make them one. */
+static sl_status check_settings(const sl_confirm *c, const char *world, sl_err *err)
+{
+    int set = sl_confirm_set(c, world);
+    for (int i = 0; set > 0 && i < c->plan.n_arms; i++)
+        for (int k = 0; k < i; k++) {
+            const sl_arm *a = sl_plan_cell(&c->plan, i, set), *b = sl_plan_cell(&c->plan, k, set);
+            if (!a || !b || strcmp(sl_arm_family(a), sl_arm_family(b)) != 0 || a->how.at != b->how.at)
+                continue;
+            json_t *one = sl_arm_json(a), *other = sl_arm_json(b);
+            bool same = json_equal(one, other);
+            json_decref(one);
+            json_decref(other);
+            if (same)
+                return sl_fail(err, SL_CONFIG, b->name, "settings that differ", "on %s arm '%s' is the same (does every_arm set what they differ in?)", world, a->name);
+        }
     return SL_OK;
 }
 
@@ -134,7 +157,9 @@ static sl_status read_section(sl_confirm *c, sl_ynode section, sl_ynode profile,
         return sl_fail(err, SL_MEM, "slots", NULL, "no memory for them");
     for (int i = 0; i < sl_ynode_len(slots); i++)
         SL_TRY(read_slot(c, sl_ynode_key(slots, i), sl_ynode_at(slots, i), err));
-    return check_design(c, err);
+    SL_TRY(check_design(c, err));
+    SL_TRY(check_settings(c, c->d.screening, err));
+    return check_settings(c, c->d.retuning, err);
 }
 
 sl_status sl_confirm_load(sl_ctx *ctx, const char *study_dir, int profile, sl_confirm *out, sl_err *err)

@@ -71,7 +71,7 @@ static sl_status fill_common(sl_confirm_results *r, sl_err *err)
     r->common_share = 0;
     for (int w = 0; w < r->t.n_worlds; w++)
         for (int64_t s = 0; s < r->t.n_seeds; s++) {
-            common_absorption(c, sl_confirm_set(c, r->t.world[w]), s, one, &share);
+            common_absorption(c, sl_confirm_set(c, r->t.world[w]), c->d.first_seed + s, one, &share);
             for (int a = 0; a < c->n_slots; a++)
                 sl_table_at(&r->t, "absorb_common", r->t.world[w], r->t.arm[a])[s] = one[a];
             r->common_share += isfinite(share) ? share : 0;
@@ -116,7 +116,7 @@ static sl_status make_table(sl_confirm_results *r, sl_err *err)
         for (int w = 0; w < t->n_worlds; w++)
             for (int a = 0; a < t->n_arms; a++)
                 for (int64_t s = 0; s < t->n_seeds; s++) {
-                    const sl_fit *f = fit_of(c, SL_PHASE_CONFIRMATION, sl_confirm_set(c, t->world[w]), a, s);
+                    const sl_fit *f = fit_of(c, SL_PHASE_CONFIRMATION, sl_confirm_set(c, t->world[w]), a, c->d.first_seed + s);
                     sl_table_at(t, t->metric[m], t->world[w], t->arm[a])[s] = f ? sl_fit_metric(f, t->metric[m]) : NAN;
                 }
     return c->d.rule == SL_RULE_PURIFICATION ? fill_common(r, err) : SL_OK;

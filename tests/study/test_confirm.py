@@ -22,7 +22,7 @@ confirm:
     wild: {variant: topk, lr: 10, clip: 0}
     random: {baseline: random, rows: 500}
     pilot_base: {of: pilot, at: 1, seeds: 1, variant: topk}
-  design: {rule: purification, seeds: 2, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
+  design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
            stability_rows: 200, noise: gauss, uniform: uniform}
   slots:
     base: {of: base}
@@ -68,7 +68,7 @@ def what_it_leaves(place):
     records = [json.loads(line) for line in open(place.path("confirm", "results.jsonl"))]
     phases = [r["phase"] for r in records]
     assert phases.count("pilot") == 1 and phases.count("confirmation") == 18 and phases.count("screening") == 12 and phases.count("retuning") == {"i": 8, "g": 12}[chosen["treatment"]["setting"][0]]
-    assert {r["seed_init"] for r in records if r["phase"] == "confirmation"} == {0, 1}
+    assert {r["seed_init"] for r in records if r["phase"] == "confirmation"} == {7, 8}
     assert {r["seed_init"] for r in records if r["phase"] == "screening"} == {100, 101}
     page, notes = open(place.path("confirm", "report.html")).read(), open(place.path("confirm", "results.md")).read()
     for word in ("Every seed: f1_h", "The pilot, run again", "Failed fits", "What the selection seeds chose"):
@@ -110,6 +110,12 @@ def its_errors(place):
     place.write("experiment.yaml", PLAN.replace("screening: toy_128", "screening: toy_129"))
     _, err = confirm(place, code=2)
     assert "toy_129" in error_line(err), err
+    place.write("experiment.yaml", PLAN.replace("first_seed: 7", "first_seed: 100"))
+    _, err = confirm(place, code=2)
+    assert "selection seeds" in error_line(err), err
+    place.write("experiment.yaml", PLAN.replace("perturb: {type: gauss, eps: .3, gamma: 3}", "perturb: {type: gauss, eps: .3, gamma: .3}"))
+    _, err = confirm(place, code=2)
+    assert "gauss_2" in error_line(err) and "gauss_1" in error_line(err) and "same" in error_line(err), err
 
 
 if __name__ == "__main__":
