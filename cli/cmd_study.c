@@ -311,9 +311,10 @@ const command CMD_STUDY_RUN = {
 
 /* ---- plot ---- */
 
-typedef struct plot_cfg { const char *study; } plot_cfg;
+typedef struct plot_cfg { const char *study, *out_file; } plot_cfg;
 static const sl_opt PLOT_OPTS[] = {
     SL_OPT_STR(plot_cfg, study, NULL, "name or folder of the study; none: this folder if it holds experiment.yaml, else purification"),
+    { .name = "out_file", .type = SL_T_STR, .offset = offsetof(plot_cfg, out_file), .help = "page of the study; none: report.html beside the runs", .short_name = 'o' },
     SL_OPT_END
 };
 static const opt_group PLOT_GROUPS[] = { { "Options", NULL, PLOT_OPTS, 0 }, { NULL, NULL, NULL, 0 } };
@@ -321,16 +322,20 @@ static const opt_group PLOT_GROUPS[] = { { "Options", NULL, PLOT_OPTS, 0 }, { NU
 static sl_status plot(cli *c, sl_err *err)
 {
     const plot_cfg *p = c->cfg;
-    char dir[PATH_MAX];
+    char dir[PATH_MAX], page[1024];
     SL_TRY(find_study(p->study, dir, err));
-    SL_TRY(sl_study_plot(c->ctx, dir, c->n_args, c->args, err));
-    c->result = json_pack("{s:s}", "study", dir);
+    SL_TRY(sl_study_plot(c->ctx, dir, c->n_args, c->args, p->out_file, page, err));
+    c->result = json_pack("{s:s, s:s?}", "study", dir, "page", *page ? page : NULL);
+    if (*page)
+        next_step(c, "open %s", page);
     return SL_OK;
 }
 
 const command CMD_STUDY_PLOT = {
     .name = "study plot", .args = "[RUN...]", .max_args = -1, .what = "Draw the plots and the report of finished runs again.",
-    .text = "RUN is the folder of a finished run; none: all runs of the plan that are here.",
+    .text = "RUN is the folder of a finished run; none: all runs of the plan that are here. Over several runs, or with --out-file, the page of the study is "
+            "written too: its decision when `study confirm` has been run, warnings, effects and every arm of all runs.",
+    .examples = "  saelab study plot\n  saelab study plot run_0 run_1 -o study.html --study compositional\n",
     .groups = PLOT_GROUPS, .cfg_size = sizeof(plot_cfg), .run = plot,
 };
 

@@ -47,7 +47,19 @@ sl_status sl_heat_write(sl_ctx *ctx, const char *dir, const sl_heat *h, sl_err *
 /* A graph in Graphviz's dot language as dir/NAME.dot, .svg and .png. Errors as of sl_plot_write, of Graphviz. */
 sl_status sl_graph_write(sl_ctx *ctx, const char *dir, const char *name, const char *title, const char *dot, sl_err *err) SL_USE_RESULT;
 
-/* run_dir/report.html from the result files and plots of a finished run: self-contained. */
+/* run_dir/report.html from the result files and plots of a finished run: self-contained. SL_MISSING: no such folder; SL_ARG: the path is too long; SL_IO; SL_MEM. */
 sl_status sl_report_run(sl_ctx *ctx, const char *run_dir, sl_err *err) SL_USE_RESULT;
+
+/* A study as its page shows it; borrowed. */
+typedef struct sl_page_run { const char *name, *what, *dir; } sl_page_run; /* as in the plan; dir NULL: the run is not there */
+typedef struct sl_study_page {
+    const char *study, *question;
+    const sl_page_run *run; int n_runs;
+    const char *plan;            /* path of experiment.yaml, shown folded; NULL: none */
+    const char *confirm;         /* folder with the confirm.json of a confirmation; NULL: none, and the page says NOT RUN */
+} sl_study_page;
+/* One page over the runs of a study at `path`: decision, warnings of all runs, a row and a forest plot a run, every arm with effect, interval, chance and seeds.
+ * Reads result files only; what is missing or damaged is said in the page. Links are relative to `path`. SL_MISSING: a run's folder is not there; SL_IO; SL_MEM. */
+sl_status sl_report_study(sl_ctx *ctx, const sl_study_page *p, const char *path, sl_err *err) SL_USE_RESULT;
 
 #endif

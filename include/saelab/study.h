@@ -14,7 +14,10 @@ extern const sl_opt sl_run_opts[];
 
 /* Runs one run of the study in study_dir (holding experiment.yaml). Contract: docs/DESIGN.md "The contract of a run". */
 sl_status sl_study_run(sl_ctx *ctx, const char *study_dir, const sl_run_config *c, sl_err *err) SL_USE_RESULT;
-sl_status sl_study_plot(sl_ctx *ctx, const char *study_dir, int n_runs, const char *const *runs, sl_err *err) SL_USE_RESULT;
+/* Draws the plots and pages of finished runs again; runs are folders, n_runs 0: all runs of the plan, in the working folder or beside the plan. Several runs, all
+ * of them, or a `page`: then the page of the study too (sl_report_study), at `page`, NULL: report.html beside the first run, with the confirmation in confirm/ beside
+ * the runs or the plan. shown [1024] gets its path, "" where none was written; NULL: not wanted. SL_MISSING: no such folder, no run to draw; SL_IO; SL_MEM. */
+sl_status sl_study_plot(sl_ctx *ctx, const char *study_dir, int n_runs, const char *const *runs, const char *page, char *shown, sl_err *err) SL_USE_RESULT;
 sl_status sl_study_show(sl_ctx *ctx, const char *study_dir, void (*put)(void *, const char *), void *user, sl_err *err) SL_USE_RESULT;
 
 /* The confirmation of a study (section `confirm` of its plan; science.md G3): settings chosen on selection seeds, fresh seeds, a decision rule.

@@ -1,91 +1,40 @@
 /* Effects as a picture, drawn here: text and marks in SVG that take the page's colours. */
 #include "report/forest.h"
 
-#include <saelab/stats.h>
-
 #include <math.h>
 #include <string.h>
 
-enum { MOST_ROWS = 48, MOST_SEEDS = 32, ROW = 24, LABEL = 250, FIELD = 400, WIDTH = 860, TOP = 30 };
-
-typedef struct effect {
-    const char *dataset, *arm, *base, *metric;
-    double d[MOST_SEEDS], mean, lo, hi, chance;
-    int n;
-    bool has_interval, has_chance;
-} effect;
+enum { ROW = 24, LABEL = 250, FIELD = 400, WIDTH = 860, TOP = 30 };
 
 typedef struct forest {
-    effect row[MOST_ROWS];
+    const sl_arm_effect *row;
     int n;
     double from, to; /* of the axis */
 } forest;
 
-/* ---- what is shown ---- */
+/* ---- the axis ---- */
 
-static json_t *seeds_of(const sl_facts *f, const char *arm, const char *metric)
+static double most_of(const sl_arm_effect *e)
 {
-    char key[160];
-    snprintf(key, sizeof key, "%s_%s", arm, metric);
-    return json_object_get(f->lists, key);
+    double most = e->n ? 0 : fabs(e->mean);
+    for (int s = 0; s < e->n; s++)
+        most = fmax(most, fabs(e->d[s]));
+    return most;
 }
 
-static const char *metric_of(const sl_facts *f)
-{
-    static const char *const SCORES[] = { "ce_loss_score", "f1_h", "ev", NULL };
-    for (const char *const *m = SCORES; *m; m++)
-        if (sl_facts_figure(f, f->arm[0], *m).known)
-            return *m;
-    return NULL;
-}
-
-static bool fill(const sl_facts *f, const char *arm, const char *metric, effect *e)
-{
-    json_t *a = seeds_of(f, arm, metric), *b = seeds_of(f, f->arm[0], metric);
-    double x[MOST_SEEDS], y[MOST_SEEDS];
-    sl_paired p;
-    *e = (effect){ .dataset = f->dataset, .arm = arm, .base = f->arm[0], .metric = metric };
-    for (size_t i = 0; i < json_array_size(a) && i < json_array_size(b) && e->n < MOST_SEEDS; i++) {
-        json_t *u = json_array_get(a, i), *v = json_array_get(b, i);
-        if (!json_is_number(u) || !json_is_number(v))
-            continue;
-        x[e->n] = json_number_value(u);
-        y[e->n] = json_number_value(v);
-        e->d[e->n] = x[e->n] - y[e->n];
-        e->mean += e->d[e->n++];
-    }
-    if (e->n == 0)
-        return false;
-    e->mean /= e->n;
-    e->has_interval = e->n > 1 && sl_paired_test(f->ctx, x, y, e->n, .95, 0, &p, NULL) == SL_OK;
-    e->lo = e->has_interval ? p.lo : e->mean;
-    e->hi = e->has_interval ? p.hi : e->mean;
-    sl_figure own = sl_facts_figure(f, arm, metric), base = sl_facts_figure(f, f->arm[0], metric);
-    e->has_chance = own.has_floor && base.known;
-    e->chance = own.floor - base.mean;
-    return true;
-}
-
-static void gather(sl_facts *f, forest *t)
+static void find_axis(forest *t)
 {
     double most = 0;
-    for (int i = 0; i < f->n_datasets; i++) {
-        sl_facts_dataset(f, i);
-        const char *metric = f->n_arms > 1 ? metric_of(f) : NULL;
-        for (int a = 1; metric && a < f->n_arms && t->n < MOST_ROWS; a++)
-            t->n += fill(f, f->arm[a], metric, &t->row[t->n]);
-    }
-    sl_facts_dataset(f, 0);
     for (int i = 0; i < t->n; i++)
-        for (int s = 0; s < t->row[i].n; s++)
-            most = fmax(most, fabs(t->row[i].d[s]));
+        most = fmax(most, most_of(&t->row[i]));
     t->from = t->to = 0;
     for (int i = 0; i < t->n; i++) { /* an interval of two seeds is wide: it may leave the picture, with an arrow */
-        t->from = fmin(t->from, fmax(t->row[i].lo, -2 * most));
-        t->to = fmax(t->to, fmin(t->row[i].hi, 2 * most));
-        for (int s = 0; s < t->row[i].n; s++) {
-            t->from = fmin(t->from, t->row[i].d[s]);
-            t->to = fmax(t->to, t->row[i].d[s]);
+        const sl_arm_effect *e = &t->row[i];
+        t->from = fmin(t->from, fmin(e->mean, fmax(e->lo, -2 * most)));
+        t->to = fmax(t->to, fmax(e->mean, fmin(e->hi, 2 * most)));
+        for (int s = 0; s < e->n; s++) {
+            t->from = fmin(t->from, e->d[s]);
+            t->to = fmax(t->to, e->d[s]);
         }
     }
     double room = t->to > t->from ? .06 * (t->to - t->from) : 1;
@@ -127,12 +76,12 @@ static void arrow(sl_html *h, double x, double y, int way)
     sl_h(h, tag);
 }
 
-static void row(sl_html *h, const forest *t, const effect *e, double y)
+static void row(sl_html *h, const forest *t, const sl_arm_effect *e, double y)
 {
     char text[160];
     words(h, LABEL - 14, y + 4, "text-anchor=\"end\"", e->arm);
-    if (e->has_chance && e->chance >= t->from && e->chance <= t->to)
-        line(h, "chance", at(t, e->chance), y - 9, at(t, e->chance), y + 9);
+    if (e->has_mark && e->mark >= t->from && e->mark <= t->to)
+        line(h, "chance", at(t, e->mark), y - 9, at(t, e->mark), y + 9);
     if (e->has_interval) {
         line(h, "bar", at(t, e->lo), y, at(t, e->hi), y);
         if (e->lo < t->from)
@@ -143,10 +92,11 @@ static void row(sl_html *h, const forest *t, const effect *e, double y)
     for (int s = 0; s < e->n; s++)
         dot(h, "dot", at(t, e->d[s]), y, 3.5);
     dot(h, "mean", at(t, e->mean), y, 4.5);
+    int digits = t->to - t->from < .3 ? 4 : 3;
     if (e->has_interval)
-        snprintf(text, sizeof text, "%+.3f [%+.3f, %+.3f]", e->mean, e->lo, e->hi);
+        snprintf(text, sizeof text, "%+.*f [%+.*f, %+.*f]", digits, e->mean, digits, e->lo, digits, e->hi);
     else
-        snprintf(text, sizeof text, "%+.3f", e->mean);
+        snprintf(text, sizeof text, "%+.*f", digits, e->mean);
     words(h, LABEL + FIELD + 14, y + 4, "", text);
 }
 
@@ -171,44 +121,69 @@ static void axis(sl_html *h, const forest *t, double bottom)
     line(h, "zero", LABEL, bottom, LABEL + FIELD, bottom);
 }
 
-static void picture(sl_html *h, const forest *t)
+static bool is_new_group(const forest *t, int i) { return i == 0 || strcmp(t->row[i].dataset, t->row[i - 1].dataset) != 0; }
+
+static void group(sl_html *h, const sl_arm_effect *e, double y)
+{
+    char text[200];
+    snprintf(text, sizeof text, e->metric ? "%s: %s less that of %s" : "%s", e->dataset, e->metric, e->base);
+    words(h, 0, y + 4, "class=\"low\"", text);
+}
+
+static void picture(sl_html *h, const forest *t, const char *id, const char *title)
 {
     int groups = 0;
     for (int i = 0; i < t->n; i++)
-        groups += i == 0 || t->row[i].dataset != t->row[i - 1].dataset;
+        groups += is_new_group(t, i);
     double y = TOP, bottom = TOP + ROW * (t->n + groups);
     char tag[200];
-    snprintf(tag, sizeof tag, "<svg role=\"img\" viewBox=\"0 0 %d %.0f\" aria-labelledby=\"forest-title forest-desc\">", (int)WIDTH, bottom + 28);
+    snprintf(tag, sizeof tag, "<svg role=\"img\" viewBox=\"0 0 %d %.0f\" aria-labelledby=\"%s-title %s-desc\">", (int)WIDTH, bottom + 28, id, id);
     sl_h(h, tag);
-    sl_h(h, "<title id=\"forest-title\">Effect of each arm</title><desc id=\"forest-desc\">Difference to the first arm, seed by seed; the same numbers are on the right of each row.</desc>\n");
+    snprintf(tag, sizeof tag, "<title id=\"%s-title\">", id);
+    sl_h(h, tag);
+    sl_h_text(h, title);
+    snprintf(tag, sizeof tag, "</title><desc id=\"%s-desc\">", id);
+    sl_h(h, tag);
+    sl_h(h, "Difference between two arms, seed by seed; the same numbers are on the right of each row.</desc>\n");
     axis(h, t, bottom);
     for (int i = 0; i < t->n; i++) {
-        const effect *e = &t->row[i];
-        if (i == 0 || e->dataset != t->row[i - 1].dataset) {
-            char text[200];
-            snprintf(text, sizeof text, "%s: %s less that of %s", e->dataset ? e->dataset : "", e->metric, e->base);
-            words(h, 0, y + 4, "class=\"low\"", text);
+        if (is_new_group(t, i)) {
+            group(h, &t->row[i], y);
             y += ROW;
         }
-        row(h, t, e, y);
+        row(h, t, &t->row[i], y);
         sl_h(h, "\n");
         y += ROW;
     }
     sl_h(h, "</svg>\n");
 }
 
+void sl_forest_of(sl_html *h, const sl_arm_effect *row, int n, const char *id, const char *title)
+{
+    forest t = { .row = row, .n = n };
+    if (n == 0)
+        return;
+    find_axis(&t);
+    sl_h(h, "<div class=\"forest wide\">\n");
+    picture(h, &t, id, title);
+    sl_h(h, "</div>\n");
+}
+
+void sl_forest_key(sl_html *h)
+{
+    sl_h(h, "<p class=\"key\">Right of the line is better. Pale dots: seeds; dark dot and bar: mean and its 95 % t interval, paired by seed; dashed mark: what chance gives. "
+            "ce_loss_score: share of the model's loss that the SAE keeps; f1_h: true features found; ev: variance explained.</p>\n");
+}
+
 sl_status sl_forest(sl_html *h, sl_facts *f, sl_err *err)
 {
-    forest *t = sl_alloc(f->ctx, sizeof *t);
-    if (!t)
+    sl_arm_effect *row = sl_alloc(f->ctx, SL_EFFECTS * sizeof *row);
+    if (!row)
         return sl_fail(err, SL_MEM, f->dir, NULL, "no memory");
-    gather(f, t);
-    if (t->n > 0) {
-        sl_h(h, "<div class=\"forest wide\">\n");
-        picture(h, t);
-        sl_h(h, "</div>\n<p class=\"key\">Right of the line is better. Pale dots: seeds; dark dot and bar: mean and its 95 % t interval, paired by seed; dashed mark: what chance gives. "
-                "ce_loss_score: share of the model's loss that the SAE keeps; f1_h: true features found; ev: variance explained.</p>\n");
-    }
-    sl_free(f->ctx, t);
+    int n = sl_arm_effects(f, row, SL_EFFECTS);
+    sl_forest_of(h, row, n, "forest", "Effect of each arm");
+    if (n > 0)
+        sl_forest_key(h);
+    sl_free(f->ctx, row);
     return SL_OK;
 }

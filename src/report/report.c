@@ -1,6 +1,6 @@
 /* report.html: one page that says what was asked, what was found, and how to get it again. Nothing in it is fetched or run. */
 #include "report/cards.h"
-#include "report/facts.h"
+#include "report/figures.h"
 #include "report/forest.h"
 #include "report/gallery.h"
 #include "report/html.h"
@@ -8,7 +8,6 @@
 
 #include <saelab/report.h>
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,47 +17,6 @@ typedef struct page {
 } page;
 
 /* ---- figures ---- */
-
-/* Digits after the point, so that the standard error has two that count, or the figure four. */
-static int decimals(const sl_figure *v)
-{
-    double scale = v->has_se && v->se > 0 ? v->se : fabs(v->mean) / 100;
-    int d = scale > 0 ? 1 - (int)floor(log10(scale)) : 3;
-    return d < 0 ? 0 : d > 6 ? 6 : d;
-}
-
-static void number(sl_html *h, double v, int digits)
-{
-    if (v == 0)
-        sl_h(h, "0");
-    else if ((fabs(v) >= 1e7 || fabs(v) < 1e-4))
-        sl_h_textf(h, "%.3g", v);
-    else
-        sl_h_textf(h, "%.*f", digits, v);
-}
-
-static void cell(sl_html *h, const sl_figure *v)
-{
-    if (!v->known) {
-        sl_h(h, "<td class=\"none\">");
-        sl_h_text(h, v->reason);
-        sl_h(h, "</td>");
-        return;
-    }
-    sl_h(h, "<td>");
-    number(h, v->mean, decimals(v));
-    if (v->has_se) {
-        sl_h(h, " <span class=\"se\">± ");
-        number(h, v->se, decimals(v));
-        sl_h(h, "</span>");
-    }
-    if (v->has_floor) {
-        sl_h(h, " <span class=\"se\">(chance ");
-        number(h, v->floor, decimals(v));
-        sl_h(h, ")</span>");
-    }
-    sl_h(h, "</td>");
-}
 
 /* One table; the columns are arms, or the run itself when n_arms is 0. */
 static void figures(page *p, const char *title, const sl_report_row *rows, const char *const *arms, int n_arms)
@@ -82,7 +40,7 @@ static void figures(page *p, const char *title, const sl_report_row *rows, const
         sl_h(h, "</span></td>");
         for (int a = 0; a < columns; a++) {
             sl_figure v = sl_facts_figure(&p->f, n_arms ? arms[a] : NULL, r->key);
-            cell(h, &v);
+            sl_h_figure(h, &v);
         }
         sl_h(h, "</tr>\n");
     }
@@ -90,8 +48,6 @@ static void figures(page *p, const char *title, const sl_report_row *rows, const
 }
 
 /* ---- the first screen ---- */
-
-static const char *or_unknown(const char *s) { return *s ? s : "unknown"; }
 
 /* Claims come from `saelab study confirm` alone; a run says what it is. */
 static void verdict(page *p)
@@ -110,14 +66,14 @@ static void verdict(page *p)
 
 static void head(page *p)
 {
-    const char *study = or_unknown(sl_facts_config(&p->f, "study")), *run = or_unknown(sl_facts_config(&p->f, "run"));
+    const char *study = sl_or_unknown(sl_facts_config(&p->f, "study")), *run = sl_or_unknown(sl_facts_config(&p->f, "run"));
     sl_html *h = &p->h;
     sl_h(h, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
     sl_h_textf(h, "%s / %s", study, run);
     sl_h(h, "</title>\n");
     sl_h_style(h);
     sl_h(h, "</head>\n<body><main>\n<p class=\"run\">");
-    sl_h_textf(h, "%s / %s: %s", study, run, or_unknown(sl_facts_config(&p->f, "what")));
+    sl_h_textf(h, "%s / %s: %s", study, run, sl_or_unknown(sl_facts_config(&p->f, "what")));
     sl_h(h, "</p>\n<h1>");
     sl_h_text(h, *sl_facts_config(&p->f, "question") ? sl_facts_config(&p->f, "question") : "The question is not recorded");
     sl_h(h, "</h1>\n");
@@ -182,43 +138,24 @@ static void warnings(page *p)
     sl_h(&p->h, "</ul></div>\n");
 }
 
-static void fact(sl_html *h, const char *name, const char *value)
-{
-    sl_h(h, "<dt>");
-    sl_h_text(h, name);
-    sl_h(h, "</dt><dd>");
-    sl_h_text(h, or_unknown(value));
-    sl_h(h, "</dd>\n");
-}
-
-static void duration(char *out, size_t size, double s)
-{
-    if (s < 120)
-        snprintf(out, size, "%.3g s", s);
-    else if (s < 7200)
-        snprintf(out, size, "%.0f min %02.0f s", floor(s / 60), fmod(s, 60));
-    else
-        snprintf(out, size, "%.0f h %02.0f min", floor(s / 3600), floor(fmod(s, 3600) / 60));
-}
-
 static void how(page *p)
 {
     const sl_facts *f = &p->f;
     char text[600], lm[64], sae[64];
     sl_figure t = sl_facts_figure(f, NULL, "total_train_time");
-    duration(lm, sizeof lm, t.known ? t.mean * (double)(t.n ? t.n : 1) : 0);
-    duration(sae, sizeof sae, sl_facts_sum(f, NULL, "wall_s"));
+    sl_duration(lm, sizeof lm, t.known ? t.mean * (double)(t.n ? t.n : 1) : 0);
+    sl_duration(sae, sizeof sae, sl_facts_sum(f, NULL, "wall_s"));
     sl_h(&p->h, "<h2>How it was made</h2>\n<dl>\n");
     snprintf(text, sizeof text, "%s for the language model, %s for %zu sparse autoencoders%s", t.known ? lm : "unknown", sae, json_array_size(f->records),
              strstr(f->log ? f->log : "", "cache") ? " (as measured when they were trained; some came from the cache)" : "");
-    fact(&p->h, "training time", text);
-    snprintf(text, sizeof text, "%s, %s threads, kernels %s, %s", or_unknown(sl_facts_config(f, "machine.cpu")), or_unknown(sl_facts_config(f, "machine.threads")),
-             or_unknown(sl_facts_config(f, "machine.kernels")), or_unknown(sl_facts_config(f, "machine.precision")));
-    fact(&p->h, "machine", text);
-    snprintf(text, sizeof text, "%s, SHA-256 %s", or_unknown(sl_facts_config(f, "text.name")), or_unknown(sl_facts_config(f, "text.sha256")));
-    fact(&p->h, "text", text);
-    snprintf(text, sizeof text, "saelab %s, profile %s", or_unknown(sl_facts_config(f, "saelab")), or_unknown(sl_facts_config(f, "profile")));
-    fact(&p->h, "program", text);
+    sl_h_fact(&p->h, "training time", text);
+    snprintf(text, sizeof text, "%s, %s threads, kernels %s, %s", sl_or_unknown(sl_facts_config(f, "machine.cpu")), sl_or_unknown(sl_facts_config(f, "machine.threads")),
+             sl_or_unknown(sl_facts_config(f, "machine.kernels")), sl_or_unknown(sl_facts_config(f, "machine.precision")));
+    sl_h_fact(&p->h, "machine", text);
+    snprintf(text, sizeof text, "%s, SHA-256 %s", sl_or_unknown(sl_facts_config(f, "text.name")), sl_or_unknown(sl_facts_config(f, "text.sha256")));
+    sl_h_fact(&p->h, "text", text);
+    snprintf(text, sizeof text, "saelab %s, profile %s", sl_or_unknown(sl_facts_config(f, "saelab")), sl_or_unknown(sl_facts_config(f, "profile")));
+    sl_h_fact(&p->h, "program", text);
     sl_h(&p->h, "</dl>\n<p>To get it again, in a checkout of saelab:</p>\n<pre class=\"command\">");
     const char *study = sl_facts_config(f, "study"), *run = sl_facts_config(f, "run"), *profile = sl_facts_config(f, "profile");
     sl_h_textf(&p->h, "./run experiment %s --out_dir=%s%s%s", *study ? study : "STUDY", *run ? run : "RUN",
@@ -246,7 +183,7 @@ static void all_figures(page *p)
         sl_h(h, "<tr><td>");
         sl_h_text(h, key);
         sl_h(h, "</td>");
-        cell(h, &f);
+        sl_h_figure(h, &f);
         sl_h(h, "<td>");
         json_array_foreach(list, i, v) {
             sl_h(h, i ? ", " : "");
@@ -258,17 +195,6 @@ static void all_figures(page *p)
         sl_h(h, "</td></tr>\n");
     }
     sl_h(h, "</tbody></table></div></details>\n");
-}
-
-static void file_text(page *p, const char *name, const char *text)
-{
-    if (!text)
-        return;
-    sl_h(&p->h, "<details><summary>");
-    sl_h_text(&p->h, name);
-    sl_h(&p->h, "</summary><pre>");
-    sl_h_text(&p->h, text);
-    sl_h(&p->h, "</pre></details>\n");
 }
 
 static sl_status whole_page(page *p, sl_err *err)
@@ -287,8 +213,8 @@ static sl_status whole_page(page *p, sl_err *err)
         all_figures(p);
     }
     sl_facts_dataset(&p->f, 0);
-    file_text(p, "config.yaml", p->f.config_text);
-    file_text(p, "log.txt", p->f.log);
+    sl_h_file(&p->h, "config.yaml", p->f.config_text);
+    sl_h_file(&p->h, "log.txt", p->f.log);
     sl_h(&p->h, "<footer>Made by saelab from the files of this folder; final_info.json, all_results.json and results.jsonl hold the numbers.</footer>\n"
                 "</main>\n");
     sl_h_script(&p->h);

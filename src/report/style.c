@@ -9,7 +9,7 @@ static const char STYLE[] =
     "*{box-sizing:border-box}\n"
     "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif}\n"
     "main{max-width:68rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}\n"
-    "h1{font-size:1.5rem;line-height:1.3;margin:.2rem 0 .3rem;text-wrap:balance}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}\n"
+    "h1{font-size:1.5rem;line-height:1.3;margin:.2rem 0 .3rem;text-wrap:balance}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}h3{font-size:1rem;margin:1.4rem 0 .2rem}\n"
     ".run{color:var(--soft);margin:0}.verdict{margin:.6rem 0 1rem;font-weight:600}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"
     "th,td{padding:.32rem .9rem .32rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\n"

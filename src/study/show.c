@@ -1,4 +1,4 @@
-/* `saelab study show` and `saelab study plot`. */
+/* `saelab study show`. */
 #include "study/results.h"
 
 #include <stdio.h>
@@ -101,31 +101,4 @@ sl_status sl_study_show(sl_ctx *ctx, const char *study_dir, void (*put)(void *, 
         sl_plan_release(&p);
     }
     return SL_OK;
-}
-
-sl_status sl_study_plot(sl_ctx *ctx, const char *study_dir, int n_runs, const char *const *runs, sl_err *err)
-{
-    char names[512], path[SL_PATH], *save = NULL;
-    int drawn = 0;
-    for (int i = 0; i < n_runs; i++) {
-        if (!sl_path_is_dir(runs[i]))
-            return sl_fail(err, SL_MISSING, runs[i], "the folder of a finished run", "there is no such folder");
-        SL_TRY(sl_draw_run(ctx, runs[i], err));
-        sl_log(ctx, SL_LOG_INFO, "drawn: %s/plots, %s/report.html", runs[i], runs[i]);
-    }
-    if (n_runs > 0)
-        return SL_OK;
-    SL_TRY(sl_plan_names(ctx, study_dir, names, sizeof names, err));
-    for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
-        if (!sl_path_is_dir(name)) /* runs lie in the caller's folder, or beside the plan */
-            SL_TRY(sl_path_join(path, sizeof path, study_dir, name, err));
-        else
-            snprintf(path, sizeof path, "%s", name);
-        if (!sl_path_is_dir(path))
-            continue;
-        SL_TRY(sl_draw_run(ctx, path, err));
-        sl_log(ctx, SL_LOG_INFO, "drawn: %s/plots, %s/report.html", path, path);
-        drawn++;
-    }
-    return drawn ? SL_OK : sl_fail(err, SL_MISSING, study_dir, "a finished run: --out_dir of an earlier `study run`", "no run of the plan is here to draw");
 }

@@ -13,8 +13,9 @@ static void close_to(const char *what, double got, double want, double atol)
 
 /* ---- Krippendorff's alpha ---- */
 
-/* Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", section C: observers A to D, units 1 to 12, values 1 to 5, some missing. He
- * prints alpha nominal .743 and ordinal .815, from a coincidence matrix of n = 40 pairable values (unit 12 has one and does not count). */
+/* Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": observers A to D, units 1 to 12, values 1 to 5, some missing. He prints alpha
+ * nominal .743 (section C) and ordinal .815 (section D; interval .849 and ratio .797 are scales that we do not have), from a coincidence matrix of
+ * n = 40 pairable values (unit 12 has one and does not count). The same data, as "the C data", is the example of kripp.alpha in R's package irr. */
 static const int32_t published[4][12] = {
     { 1, 2, 3, 3, 2, 1, 4, 1, 2, 0, 0, 0 },
     { 1, 2, 3, 3, 2, 2, 4, 1, 2, 5, 0, 3 },

@@ -126,6 +126,15 @@ def the_study_runs_where_it_was_copied(place):
         subprocess.run([sys.executable, *command], cwd=elsewhere, env=env, check=True, capture_output=True)
     assert os.path.exists(os.path.join(elsewhere, "run_0", "final_info.json"))
     assert os.path.exists(os.path.join(elsewhere, "run_0", "report.html"))
+    page = open(os.path.join(elsewhere, "report.html"), encoding="utf-8").read()
+    assert '<a href="run_0/report.html">run_0</a>' in page and '<span class="badge">NOT RUN</span>' in page and "Does the machinery work?" in page
+    os.remove(os.path.join(elsewhere, "report.html"))
+    subprocess.run([BIN, "study", "plot", "run_0"], cwd=elsewhere, env=place.env, check=True, capture_output=True)
+    assert not os.path.exists(os.path.join(elsewhere, "report.html")), "one run has its own page alone"
+    subprocess.run([BIN, "study", "plot", "run_0", "-o", "run_0/study.html"], cwd=elsewhere, env=place.env, check=True, capture_output=True)
+    assert '<a href="report.html">run_0</a>' in open(os.path.join(elsewhere, "run_0", "study.html"), encoding="utf-8").read()
+    p = subprocess.run([BIN, "study", "plot", "run_9"], cwd=elsewhere, env=place.env, capture_output=True, text=True)
+    assert p.returncode == 1 and "run_9: there is no such folder" in p.stderr, p
     env = {"PATH": "/nonexistent", "HOME": place.dir, "XDG_CONFIG_HOME": place.dir}
     p = subprocess.run([sys.executable, "experiment.py", "--out_dir=run_1"], cwd=elsewhere, env=env, capture_output=True, text=True)
     assert p.returncode == 1 and p.stderr.startswith("saelab was not found") and p.stderr.count("\n") == 1, p.stderr
