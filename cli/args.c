@@ -77,7 +77,8 @@ static const char *default_variant(const command *k)
     return NULL;
 }
 
-sl_status args_groups(cli *c, const char *variant, sl_err *err)
+/* Fills c->group and sets every field to its default; variant NULL: the default one. Needs c->cmd and c->cfg. SL_ARG: no such variant. */
+static sl_status groups_of(cli *c, const char *variant, sl_err *err)
 {
     int n = 0;
     if (!variant)
@@ -288,7 +289,7 @@ sl_status args_read(cli *c, int argc, const char **argv, sl_err *err)
     variant = scan_value(argc, argv, "variant");
     if (!variant && c->config)
         SL_TRY(config_peek(c, "train", "variant", &variant, err));
-    SL_TRY(args_groups(c, variant, err));
+    SL_TRY(groups_of(c, variant, err));
     SL_TRY(parse_flags(c, argc, argv, err));
     SL_TRY(apply_flags(c, err)); /* before the file, so that a wrong flag is told first */
     SL_TRY(check_args(c, err));
@@ -303,7 +304,7 @@ sl_status args_read(cli *c, int argc, const char **argv, sl_err *err)
 
 sl_status args_defaults(cli *c, const char *variant, const char *preset, sl_err *err)
 {
-    SL_TRY(args_groups(c, variant, err));
+    SL_TRY(groups_of(c, variant, err));
     if (!c->cmd->preset)
         return SL_OK;
     if (preset)

@@ -92,8 +92,6 @@ void args_release(cli *c);
 bool args_given(const cli *c, const char *option); /* was it on the command line? */
 /* --json, -q and --help have to work before the rest is understood: is this bare flag there? */
 bool args_has(int argc, const char **argv, const char *long_name, char short_name);
-/* Fills c->group and sets every field to its default; variant NULL: the default one. Needs c->cmd and c->cfg. SL_ARG: no such variant. */
-sl_status args_groups(cli *c, const char *variant, sl_err *err);
 
 /* ---- config.c ---- */
 

@@ -41,7 +41,6 @@ typedef struct capture { const char *lm, *text, *dataset; split part; int64_t to
 sl_status capture_text(cli *c, const capture *p, sl_tok *tok, sl_corpus *out, sl_err *err);
 /* Captures each hook into dir, or with several hooks into dir/HOOK. text and dataset NULL: what the model was trained on. */
 sl_status capture_hooks(cli *c, const capture *p, const sl_strs *hooks, const char *dir, sl_err *err);
-sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err); /* prints the store, and adds it to c->result (an array) */
 /* The text of `key` at the top level of dir/config.yaml, interned; NULL when there is none: what a model or an SAE was trained on. */
 const char *trained_on(cli *c, const char *dir, const char *key);
 /* The world `name` with KEY=VALUE options (cmd_world.c). */

@@ -8,7 +8,8 @@ static const sl_dtype DTYPE_OF[] = { SL_F32, SL_F16, SL_BF16 };
 
 /* ---- what a store holds ---- */
 
-sl_status acts_report(cli *c, const char *dir, bool verify, sl_err *err)
+/* Prints the store, and adds it to c->result (an array). */
+static sl_status report(cli *c, const char *dir, bool verify, sl_err *err)
 {
     sl_act_source *s;
     char b[2][32], scale[32], print[32];
@@ -45,7 +46,7 @@ static const opt_group INFO_GROUPS[] = { { "Options", NULL, INFO_OPTS, 0 }, { NU
 static sl_status info(cli *c, sl_err *err)
 {
     const info_cfg *i = c->cfg;
-    SL_TRY(acts_report(c, c->args[0], i->verify, err));
+    SL_TRY(report(c, c->args[0], i->verify, err));
     next_step(c, "saelab sae train --acts %s -o my_sae", c->args[0]);
     return SL_OK;
 }
@@ -138,7 +139,7 @@ static sl_status capture_run(cli *c, sl_err *err)
     for (int i = 0; i < k->hook.n; i++) {
         char sub[1200];
         snprintf(sub, sizeof sub, k->hook.n > 1 ? "%.1000s/%s" : "%.1000s", k->out_dir, k->hook.v[i]);
-        SL_TRY(acts_report(c, sub, false, err));
+        SL_TRY(report(c, sub, false, err));
     }
     next_step(c, "saelab sae train --acts %s%s%s -o my_sae", k->out_dir, k->hook.n > 1 ? "/" : "", k->hook.n > 1 ? k->hook.v[0] : "");
     return SL_OK;
@@ -178,7 +179,7 @@ static sl_status import(cli *c, sl_err *err)
     sl_acts_import_opts o = { .hook = k->hook, .model = k->model, .tokens = k->tokens, .labels = k->labels,
                               .store = { .dtype = DTYPE_OF[k->dtype], .shuffle = k->shuffle, .seed = (uint64_t)k->seed } };
     SL_TRY(sl_acts_import(c->ctx, c->n_args, c->args, k->out_dir, &o, err));
-    SL_TRY(acts_report(c, k->out_dir, false, err));
+    SL_TRY(report(c, k->out_dir, false, err));
     next_step(c, "saelab sae train --acts %s -o my_sae", k->out_dir);
     return SL_OK;
 }

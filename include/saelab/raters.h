@@ -27,14 +27,13 @@ typedef struct sl_raters_opts { /* option table sl_raters_init_opts */
 } sl_raters_opts;
 extern const sl_opt sl_raters_init_opts[];
 
-/* One method to compare: an index with contexts enough for cards (`saelab features build` with the options of sl_raters_index_opts). */
+/* One method to compare: an index with contexts enough for cards, that is built with quantiles 10, per_quantile 6, near_misses 6, silent 14, before and
+ * after 16 (sl_features_opts). */
 typedef struct sl_raters_method {
     const char *name;
     const sl_features *index;
     const sl_features *compositions; /* index of its compositions, whose participants are features of `index`; NULL: none */
 } sl_raters_method;
-/* What an index for cards is built with: 10 deciles of 6 contexts, 6 near misses, 8 silent ones, 16 tokens on either side. */
-sl_features_opts sl_raters_index_opts(int64_t tokens, int64_t seed);
 
 typedef struct sl_raters_made { int64_t n_items, n_per_rater /* the most of one */, n_eligible[SL_MAX_GROUPS]; double bound[2]; /* of density, between terciles */ int64_t stratum[3]; /* features a method in each */ } sl_raters_made;
 /* Makes the folder dir, which must not be there (or empty), whole or not at all. SL_EXISTS: it is; SL_ARG: an option, fewer than 2 methods, skills that do

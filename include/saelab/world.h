@@ -39,7 +39,6 @@ typedef struct sl_world sl_world;
 sl_status sl_world_new(sl_ctx *ctx, const char *name, const void *wopts, uint64_t seed, sl_world **out, sl_err *err) SL_USE_RESULT;
 void sl_world_free(sl_world *w); /* after its sources; NULL is legal */
 const sl_world_info *sl_world_about(const sl_world *w);
-const void *sl_world_options(const sl_world *w); /* the world's option struct, borrowed */
 const char *sl_world_id(const sl_world *w);      /* 64 hexadecimal digits: of name, revision, options and seed */
 
 /* ---- ground truth ---- */

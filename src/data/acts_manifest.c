@@ -40,7 +40,8 @@ sl_status sl__acts_file(const char *dir, int64_t shard, char path[SL_ACTS_PATH],
     return sl_path_join(path, SL_ACTS_PATH, dir, name, err);
 }
 
-sl_status sl__acts_hash(sl_ctx *ctx, const sl__acts_manifest *m, char hex[65], sl_err *err)
+/* data_hash = SHA-256 over what the manifest says: description, rows, checksums; not over paths, nor over how often it was written. */
+static sl_status hash_of(sl_ctx *ctx, const sl__acts_manifest *m, char hex[65], sl_err *err)
 {
     size_t size = 1024 + (size_t)m->n_shards * 48;
     char *text = sl_alloc(ctx, size);
@@ -82,7 +83,7 @@ sl_status sl__acts_save(sl_ctx *ctx, const char *dir, const sl__acts_manifest *m
 {
     char path[SL_ACTS_PATH], hash[65], seed[32];
     SL_TRY(sl_path_join(path, sizeof path, dir, "manifest.json", err));
-    SL_TRY(sl__acts_hash(ctx, m, hash, err));
+    SL_TRY(hash_of(ctx, m, hash, err));
     snprintf(seed, sizeof seed, "%" PRIu64, m->seed);
     json_t *j = json_pack("{s:s, s:i, s:I, s:I, s:s, s:s, s:s, s:s}", "format", FORMAT, "version", VERSION, "d_in", (json_int_t)m->d_in, "n_rows",
                           (json_int_t)m->n_rows, "hook", m->hook, "model", m->model, "dataset", m->dataset, "dtype", sl_dtype_name(m->dtype));
@@ -187,7 +188,7 @@ static sl_status read_rest(sl_ctx *ctx, const json_t *j, const char *file, sl__a
     SL_TRY(read_shards(ctx, j, file, m, err));
     char said[65];
     SL_TRY(sl_json_text(j, file, "data_hash", said, sizeof said, err));
-    SL_TRY(sl__acts_hash(ctx, m, hash, err));
+    SL_TRY(hash_of(ctx, m, hash, err));
     if (strcmp(said, hash) != 0)
         return sl_fail(err, SL_DATA, file, hash, "the data_hash is '%s': the manifest was changed", said);
     return SL_OK;

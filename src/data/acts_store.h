@@ -43,8 +43,6 @@ int64_t sl__acts_rows(const sl__acts_manifest *m, int64_t shard);
 int sl__acts_tensors(const sl__acts_manifest *m, int64_t shard, const char *names[SL_ACTS_COLUMNS], sl_tensor t[SL_ACTS_COLUMNS],
                      int column[SL_ACTS_COLUMNS]);
 sl_status sl__acts_file(const char *dir, int64_t shard, char path[SL_ACTS_PATH], sl_err *err);
-/* data_hash = SHA-256 over what the manifest says: description, rows, checksums; not over paths, nor over how often it was written. */
-sl_status sl__acts_hash(sl_ctx *ctx, const sl__acts_manifest *m, char hex[65], sl_err *err);
 sl_status sl__acts_save(sl_ctx *ctx, const char *dir, const sl__acts_manifest *m, sl_err *err);
 /* Fills m (its shard_sum: sl_free) and hash; SL_MISSING when dir is no store, SL_DATA naming the field. */
 sl_status sl__acts_load(sl_ctx *ctx, const char *dir, sl__acts_manifest *m, char hash[65], sl_err *err);

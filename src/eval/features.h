@@ -49,12 +49,6 @@ typedef struct sl_findex { /* a pointer is NULL where the index has no such arra
 } sl_findex;
 enum { SL_FQUANTILE = 16, SL_FQUANTILES = 100 /* at most */ };
 
-/* One array: how the file calls it and where its pointer is. */
-typedef struct sl_fpart { const char *name; sl_dtype dtype; size_t offset; sl_fdim dim[2]; bool required; } sl_fpart;
-extern const sl_fpart sl_fparts[]; /* name NULL ends it */
-static inline void **sl_fpart_at(const sl_findex *x, const sl_fpart *p) { return (void **)(uintptr_t)((const char *)x + p->offset); }
-static inline int64_t sl_fpart_count(const sl_findex *x, const sl_fpart *p) { return x->size[p->dim[0]] * x->size[p->dim[1]]; }
-
 /* Makes the array whose pointer `at` is (&x->max), of its size, zeros. SL_MEM. */
 sl_status sl_findex_make(sl_ctx *ctx, sl_findex *x, void *at, sl_err *err) SL_USE_RESULT;
 void sl_findex_release(sl_ctx *ctx, sl_findex *x); /* of arrays that were made */

@@ -8,12 +8,15 @@
 #define FORMAT "saelab-features"
 #define VERSION "1"
 
+/* One array: how the file calls it and where its pointer is. */
+typedef struct part { const char *name; sl_dtype dtype; size_t offset; sl_fdim dim[2]; bool required; } part;
+
 #define PART(name_, dtype_, field, d0, d1, required_) { name_, dtype_, offsetof(sl_findex, field), { d0, d1 }, required_ }
 #define REAL_COLUMN(field, required_) PART(#field, SL_F32, field, FD_FEATURES, FD_ONE, required_)
 #define INT_COLUMN(field, required_) PART(#field, SL_I32, field, FD_FEATURES, FD_ONE, required_)
 
 /* Wide numbers first, bytes last: then all are aligned in the file, and read where they are mapped. */
-const sl_fpart sl_fparts[] = {
+static const part parts[] = {
     PART("string_ptr", SL_I64, string_ptr, FD_STRINGS_1, FD_ONE, true),
     PART("row_string", SL_I32, row_string, FD_ROWS, FD_ONE, true),
     PART("passage", SL_I32, passage, FD_PASSAGES_1, FD_ONE, true),
@@ -60,11 +63,14 @@ const sl_fpart sl_fparts[] = {
     { .name = NULL },
 };
 
-enum { N_PARTS = sizeof sl_fparts / sizeof *sl_fparts - 1 };
+enum { N_PARTS = sizeof parts / sizeof *parts - 1 };
 
-static sl_tensor tensor_of(const sl_findex *x, const sl_fpart *p)
+static void **at_of(const sl_findex *x, const part *p) { return (void **)(uintptr_t)((const char *)x + p->offset); }
+static int64_t count_of(const sl_findex *x, const part *p) { return x->size[p->dim[0]] * x->size[p->dim[1]]; }
+
+static sl_tensor tensor_of(const sl_findex *x, const part *p)
 {
-    void *data = *sl_fpart_at(x, p);
+    void *data = *at_of(x, p);
     return p->dim[1] == FD_ONE ? sl_tensor_of(p->dtype, data, 1, x->size[p->dim[0]])
                                : sl_tensor_of(p->dtype, data, 2, x->size[p->dim[0]], x->size[p->dim[1]]);
 }
@@ -73,10 +79,10 @@ static sl_tensor tensor_of(const sl_findex *x, const sl_fpart *p)
 
 sl_status sl_findex_make(sl_ctx *ctx, sl_findex *x, void *at, sl_err *err)
 {
-    for (const sl_fpart *p = sl_fparts; p->name; p++)
-        if ((void *)sl_fpart_at(x, p) == at) {
-            void *v = sl_alloc(ctx, (size_t)sl_fpart_count(x, p) * sl_dtype_size(p->dtype));
-            *sl_fpart_at(x, p) = v;
+    for (const part *p = parts; p->name; p++)
+        if ((void *)at_of(x, p) == at) {
+            void *v = sl_alloc(ctx, (size_t)count_of(x, p) * sl_dtype_size(p->dtype));
+            *at_of(x, p) = v;
             return v ? SL_OK : sl_fail(err, SL_MEM, "feature index", "fewer features or contexts", "no memory for %s", p->name);
         }
     return sl_fail(err, SL_ARG, "feature index", NULL, "there is no such array");
@@ -84,8 +90,8 @@ sl_status sl_findex_make(sl_ctx *ctx, sl_findex *x, void *at, sl_err *err)
 
 void sl_findex_release(sl_ctx *ctx, sl_findex *x)
 {
-    for (const sl_fpart *p = sl_fparts; p->name; p++)
-        sl_free(ctx, *sl_fpart_at(x, p));
+    for (const part *p = parts; p->name; p++)
+        sl_free(ctx, *at_of(x, p));
     *x = (sl_findex){ 0 };
 }
 
@@ -111,8 +117,8 @@ sl_status sl_findex_write(sl_ctx *ctx, const char *path, const sl_findex *x, con
     char sum[17], *header = NULL;
     int n = 0;
     int64_t at[N_PARTS + 1];
-    for (const sl_fpart *p = sl_fparts; p->name; p++)
-        if (*sl_fpart_at(x, p)) {
+    for (const part *p = parts; p->name; p++)
+        if (*at_of(x, p)) {
             names[n] = p->name;
             t[n] = tensor_of(x, p);
             add_sum(&s, p->name, t[n].data, sl_nbytes(&t[n]));
@@ -204,7 +210,7 @@ static sl_status check_numbers(const char *path, const sl_findex *x, sl_err *err
 }
 
 /* Takes a size, or compares it with what another array said. */
-static sl_status take_size(const char *path, const sl_fpart *p, int d, const sl_tensor *t, sl_findex *x, sl_err *err)
+static sl_status take_size(const char *path, const part *p, int d, const sl_tensor *t, sl_findex *x, sl_err *err)
 {
     char where[256];
     snprintf(where, sizeof where, "%.200s: %s", path, p->name);
@@ -215,7 +221,7 @@ static sl_status take_size(const char *path, const sl_fpart *p, int d, const sl_
                               : sl_fail(err, SL_DATA, where, NULL, "%" PRId64 " items, and other arrays have %" PRId64, t->dim[d], *size);
 }
 
-static sl_status take_part(const char *path, const sl_dict *d, const sl_fpart *p, sl_findex *x, sl_err *err)
+static sl_status take_part(const char *path, const sl_dict *d, const part *p, sl_findex *x, sl_err *err)
 {
     const sl_tensor *t = sl_dict_get(d, p->name);
     if (!t)
@@ -227,7 +233,7 @@ static sl_status take_part(const char *path, const sl_dict *d, const sl_fpart *p
         return SL_DATA;
     for (int i = 0; i < n_dim; i++)
         SL_TRY(take_size(path, p, i, t, x, err));
-    *sl_fpart_at(x, p) = t->data;
+    *at_of(x, p) = t->data;
     return SL_OK;
 }
 
@@ -241,9 +247,9 @@ static sl_status check_sum(const char *path, const sl_dict *d, const sl_findex *
 {
     sums s = { .n = 0 };
     char sum[17];
-    for (const sl_fpart *p = sl_fparts; p->name; p++)
-        if (*sl_fpart_at(x, p))
-            add_sum(&s, p->name, *sl_fpart_at(x, p), (size_t)sl_fpart_count(x, p) * sl_dtype_size(p->dtype));
+    for (const part *p = parts; p->name; p++)
+        if (*at_of(x, p))
+            add_sum(&s, p->name, *at_of(x, p), (size_t)count_of(x, p) * sl_dtype_size(p->dtype));
     sum_text(&s, sum);
     return strcmp(sum, meta_text(d, "checksum")) == 0 ? SL_OK : sl_fail(err, SL_DATA, path, meta_text(d, "checksum"), "the checksum is %s: a damaged file", sum);
 }
@@ -270,7 +276,7 @@ sl_status sl_findex_read(sl_ctx *ctx, const char *path, bool verify, sl_dict *d,
         return sl_fail(err, SL_DATA, path, "format " FORMAT, "this is no feature index");
     if (strcmp(meta_text(d, "version"), VERSION) != 0)
         return sl_fail(err, SL_DATA, path, "version " VERSION, "an index of version '%s': build it again", meta_text(d, "version"));
-    for (const sl_fpart *p = sl_fparts; p->name; p++)
+    for (const part *p = parts; p->name; p++)
         SL_TRY(take_part(path, d, p, x, err));
     for (int i = 0; i < FD_N; i++)
         x->size[i] = x->size[i] < 0 ? 0 : x->size[i];

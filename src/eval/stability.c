@@ -160,7 +160,9 @@ void sl_tally_release(sl_ctx *ctx, sl_tally *t)
 
 /* ---- pooled scores ---- */
 
-sl_status sl_put_pooled_interval(sl_ctx *ctx, const sl_tally *t, const char *name, const double *num, const double *den, bool from_one, sl_metrics *out, sl_err *err)
+/* The interval of sum num / sum den beside the metric; from_one: it is 1 - that. num, den: a field of part[0], or laid out like it. None where fewer
+ * than two clusters count, or without draws. */
+static sl_status put_pooled_interval(sl_ctx *ctx, const sl_tally *t, const char *name, const double *num, const double *den, bool from_one, sl_metrics *out, sl_err *err)
 {
     double n[SL_TALLY_CLUSTERS], d[SL_TALLY_CLUSTERS];
     size_t stride = sizeof(sl_cluster_sums) / sizeof(double);
@@ -197,13 +199,13 @@ static sl_status put_support(sl_ctx *ctx, const sl_tally *t, const sl_cluster_su
 {
     if (s->n_jaccard > 0) {
         SL_TRY(sl_metrics_put(ctx, out, "jaccard", s->jaccard / s->n_jaccard, (int64_t)s->n_jaccard, err));
-        SL_TRY(sl_put_pooled_interval(ctx, t, "jaccard", &t->part->jaccard, &t->part->n_jaccard, false, out, err));
+        SL_TRY(put_pooled_interval(ctx, t, "jaccard", &t->part->jaccard, &t->part->n_jaccard, false, out, err));
     } else
         SL_TRY(sl_metrics_null(ctx, out, "jaccard", "nothing was active", err));
     if (!(s->n_overlap > 0))
         return sl_metrics_null(ctx, out, "overlap", "nothing was active", err);
     SL_TRY(sl_metrics_put(ctx, out, "overlap", s->overlap / s->n_overlap, (int64_t)s->n_overlap, err));
-    return sl_put_pooled_interval(ctx, t, "overlap", &t->part->overlap, &t->part->n_overlap, false, out, err);
+    return put_pooled_interval(ctx, t, "overlap", &t->part->overlap, &t->part->n_overlap, false, out, err);
 }
 
 /* sum |z'(r) - z*(q)| over the latents of two rows */
@@ -248,7 +250,7 @@ static sl_status put_fss(sl_ctx *ctx, const sl_tally *t, const sl_cluster_sums *
         return sl_put_nulls(ctx, out, names, "nothing was active", err);
     SL_TRY(permuted(ctx, t, s->total, &chance, err));
     SL_TRY(sl_put_floored(ctx, out, "fss", fss, t->n_valid, chance, err));
-    SL_TRY(sl_put_pooled_interval(ctx, t, "fss", &t->part->diff, &t->part->total, true, out, err));
+    SL_TRY(put_pooled_interval(ctx, t, "fss", &t->part->diff, &t->part->total, true, out, err));
     SL_TRY(chance > .999 ? sl_metrics_null(ctx, out, "fss_adj", "rows cannot be told apart by their codes", err)
                          : sl_put_floored(ctx, out, "fss_adj", (fss - chance) / (1 - chance), t->n_valid, 0, err));
     if (!(s->target > 0))
@@ -258,7 +260,7 @@ static sl_status put_fss(sl_ctx *ctx, const sl_tally *t, const sl_cluster_sums *
     size_t stride = sizeof(sl_cluster_sums) / sizeof(double);
     for (size_t k = 0; k < SL_TALLY_CLUSTERS; k++)
         pct[k * stride] = 100 * t->part[k].diff;
-    return sl_put_pooled_interval(ctx, t, "pct_change", pct, &t->part->target, false, out, err);
+    return put_pooled_interval(ctx, t, "pct_change", pct, &t->part->target, false, out, err);
 }
 
 /* ---- means over latents ---- */

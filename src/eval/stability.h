@@ -29,10 +29,6 @@ sl_status sl_tally_put(sl_ctx *ctx, const sl_tally *t, sl_metrics *out, sl_err *
 static inline bool sl_row_counts(const sl_stability_codes *c, int64_t r) { return !c->valid || c->valid[r]; }
 static inline bool sl_latent_alive(const sl_tally *t, int64_t j) { return t->fired[j] >= SL_STABILITY_ALIVE; }
 
-/* The interval of sum num / sum den beside the metric; from_one: it is 1 - that. num, den: a field of part[0], or laid out like it. None where fewer
- * than two clusters count, or without draws. */
-sl_status sl_put_pooled_interval(sl_ctx *ctx, const sl_tally *t, const char *name, const double *num, const double *den, bool from_one, sl_metrics *out, sl_err *err) SL_USE_RESULT;
-
 /* Pearson from sums over n rows; NaN where z does not vary, 0 where only p does not. Exactly 1 for equal sums. */
 double sl_latent_pearson(double n, const sl_latent_sums *s);
 

@@ -9,7 +9,6 @@ enum { SL_INT8_STEP = 64, SL_INT8_ALIGN = 64 }; /* rows of x and W are padded to
 
 typedef struct sl_int8 sl_int8;
 struct sl_int8 {
-    char name[32];
     int64_t rows, cols;    /* of a tile: at most, exactly */
     int x_max, w_max;      /* largest absolute value of an element of x and W */
     int64_t least_share, least_d, most_d; /* worth while where at most one in so many is chosen, of rows this long: measured */
@@ -31,7 +30,5 @@ sl_status sl_onednn_int8(sl_ctx *ctx, sl_int8 *g, bool *fast, sl_err *err) SL_US
 
 /* The product that encode_topk screens with, NULL: none. Its self-test has passed. */
 const sl_int8 *sl_kern_int8(const sl_kern *k);
-/* Extreme and mixed sums against plain C; false: the product is wrong on this machine, or there was no memory (sl_kern_failed). */
-bool sl_int8_selftest(const sl_int8 *g, const sl_kern *k);
 
 #endif

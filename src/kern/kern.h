@@ -280,7 +280,6 @@ bool sl_kern_failed(const sl_kern *k);
  * than the f32 product (OFF); SIMD, ONEDNN: these integer products wherever numbers allow it. For tests and benchmarks. */
 typedef enum sl_screen { SL_SCREEN_AUTO, SL_SCREEN_OFF, SL_SCREEN_SIMD, SL_SCREEN_ONEDNN } sl_screen;
 bool sl_kern_set_screen(const sl_kern *k, sl_screen how); /* false, and nothing changed: this table has no such product, or a wrong one */
-const char *sl_kern_screen_name(const sl_kern *k);        /* "simd int8", "onednn int8", "none" */
 
 /* The table of a context for SL_F32 (best layers allowed by ctx options' `kern`, else the variable SL_KERN, else all) or
  * SL_F64 (ref). Lives as long as ctx. SL_ARG: unknown layer; SL_UNAVAILABLE: a layer asked for by name cannot run here. */

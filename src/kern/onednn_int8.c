@@ -5,7 +5,6 @@
 #include "kern/scratch.h"
 
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { ROWS = 128, COLS = 256 };
@@ -168,6 +167,5 @@ sl_status sl_onednn_int8(sl_ctx *ctx, sl_int8 *g, bool *fast, sl_err *err)
     *fast = isa == dnnl_cpu_isa_avx2_vnni || (isa & dnnl_cpu_isa_avx512_core_vnni) == dnnl_cpu_isa_avx512_core_vnni;
     *g = (sl_int8){ .rows = ROWS, .cols = COLS, .x_max = 127, .least_share = 16, .least_d = SL_INT8_STEP, .most_d = 1 << 16, .w_max = *fast ? 127 : 63, .state = t, .prepare = prepare, .pack = pack,
                     .multiply = multiply, .free_fn = free_state };
-    snprintf(g->name, sizeof g->name, "onednn int8");
     return SL_OK;
 }

@@ -5,45 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const sl_int8 *sl_kern_int8(const sl_kern *k)
-{
-    const sl_kern_impl *impl = sl_kern_impl_of(k);
-    bool simd = impl->has_int8[SL_INT8_SIMD], onednn = impl->has_int8[SL_INT8_ONEDNN];
-    switch (impl->screen) {
-    case SL_SCREEN_SIMD: return simd ? &impl->int8[SL_INT8_SIMD] : NULL;
-    case SL_SCREEN_ONEDNN: return onednn ? &impl->int8[SL_INT8_ONEDNN] : NULL;
-    case SL_SCREEN_AUTO: return onednn && impl->int8_fast ? &impl->int8[SL_INT8_ONEDNN] : simd ? &impl->int8[SL_INT8_SIMD] : NULL;
-    default: return NULL;
-    }
-}
-
-void sl_kern_add_int8(const sl_kern *k, int which, const sl_int8 *g)
-{
-    sl_kern_impl *impl = sl_kern_impl_of(k);
-    impl->int8[which] = *g;
-    impl->has_int8[which] = sl_int8_selftest(&impl->int8[which], k);
-}
-
-bool sl_kern_set_screen(const sl_kern *k, sl_screen how)
-{
-    sl_kern_impl *impl = sl_kern_impl_of(k);
-    sl_int8 g;
-    sl_err err;
-    if (how == SL_SCREEN_ONEDNN && !impl->int8[SL_INT8_ONEDNN].prepare && strstr(k->id, "onednn")
-        && sl_onednn_int8(k->ctx, &g, &impl->int8_fast, &err) == SL_OK)
-        sl_kern_add_int8(k, SL_INT8_ONEDNN, &g);
-    if ((how == SL_SCREEN_SIMD && !impl->has_int8[SL_INT8_SIMD]) || (how == SL_SCREEN_ONEDNN && !impl->has_int8[SL_INT8_ONEDNN]))
-        return false;
-    impl->screen = how;
-    return true;
-}
-
-const char *sl_kern_screen_name(const sl_kern *k)
-{
-    const sl_int8 *g = sl_kern_int8(k);
-    return g ? g->name : "none";
-}
-
 /* ---- the self-test ---- */
 
 enum { D = 3 * SL_INT8_STEP };
@@ -72,7 +33,8 @@ static bool same(const sl_int8 *g, const int8_t *x, const int8_t *w, const int32
     return true;
 }
 
-bool sl_int8_selftest(const sl_int8 *g, const sl_kern *k)
+/* Extreme and mixed sums against plain C; false: the product is wrong on this machine, or there was no memory (sl_kern_failed). */
+static bool passes(const sl_int8 *g, const sl_kern *k)
 {
     size_t panel = g->prepare(g, k, D);
     int8_t *x = sl_alloc(k->ctx, (size_t)(g->rows * D)), *w = sl_alloc(k->ctx, (size_t)(g->cols * D)), *packed = sl_alloc(k->ctx, panel);
@@ -92,4 +54,39 @@ bool sl_int8_selftest(const sl_int8 *g, const sl_kern *k)
     sl_free(k->ctx, packed);
     sl_free(k->ctx, c);
     return good;
+}
+
+/* ---- the choice ---- */
+
+const sl_int8 *sl_kern_int8(const sl_kern *k)
+{
+    const sl_kern_impl *impl = sl_kern_impl_of(k);
+    bool simd = impl->has_int8[SL_INT8_SIMD], onednn = impl->has_int8[SL_INT8_ONEDNN];
+    switch (impl->screen) {
+    case SL_SCREEN_SIMD: return simd ? &impl->int8[SL_INT8_SIMD] : NULL;
+    case SL_SCREEN_ONEDNN: return onednn ? &impl->int8[SL_INT8_ONEDNN] : NULL;
+    case SL_SCREEN_AUTO: return onednn && impl->int8_fast ? &impl->int8[SL_INT8_ONEDNN] : simd ? &impl->int8[SL_INT8_SIMD] : NULL;
+    default: return NULL;
+    }
+}
+
+void sl_kern_add_int8(const sl_kern *k, int which, const sl_int8 *g)
+{
+    sl_kern_impl *impl = sl_kern_impl_of(k);
+    impl->int8[which] = *g;
+    impl->has_int8[which] = passes(&impl->int8[which], k);
+}
+
+bool sl_kern_set_screen(const sl_kern *k, sl_screen how)
+{
+    sl_kern_impl *impl = sl_kern_impl_of(k);
+    sl_int8 g;
+    sl_err err;
+    if (how == SL_SCREEN_ONEDNN && !impl->int8[SL_INT8_ONEDNN].prepare && strstr(k->id, "onednn")
+        && sl_onednn_int8(k->ctx, &g, &impl->int8_fast, &err) == SL_OK)
+        sl_kern_add_int8(k, SL_INT8_ONEDNN, &g);
+    if ((how == SL_SCREEN_SIMD && !impl->has_int8[SL_INT8_SIMD]) || (how == SL_SCREEN_ONEDNN && !impl->has_int8[SL_INT8_ONEDNN]))
+        return false;
+    impl->screen = how;
+    return true;
 }

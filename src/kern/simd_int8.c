@@ -4,7 +4,6 @@
 #include "kern/int8.h"
 #include "kern/simd.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { ROWS = 96, TILE = 4, GROUP = 4, ZERO = 64 }; /* TILE rows at a time; GROUP values side by side in a panel */
@@ -93,5 +92,4 @@ void SL_V(sl_simd_int8)(sl_int8 *g)
 {
     *g = (sl_int8){ .rows = ROWS, .cols = NR, .x_max = ZERO - 1, .w_max = 63, .x_zero = ZERO,
                     .least_share = 512, .least_d = 512, .most_d = 1024, .prepare = prepare, .pack = pack, .multiply = multiply };
-    snprintf(g->name, sizeof g->name, "simd int8");
 }

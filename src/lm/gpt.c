@@ -112,7 +112,7 @@ static void init_params(sl_lm *m, uint64_t seed)
 
 /* ---- construction ---- */
 
-sl_status sl_lm_config_check(const sl_lm_config *c, sl_err *err)
+static sl_status check_config(const sl_lm_config *c, sl_err *err)
 {
     if (c->n_layer < 1 || c->n_head < 1 || c->n_embd < 1)
         return sl_fail(err, SL_CONFIG, "n_layer, n_head, n_embd", "1 or more", "%lld, %lld, %lld", (long long)c->n_layer,
@@ -135,7 +135,7 @@ sl_status sl_lm_config_check(const sl_lm_config *c, sl_err *err)
 sl_status sl_gpt_new(sl_ctx *ctx, const sl_lm_config *c, sl_dtype dtype, uint64_t seed, sl_lm **out, sl_err *err)
 {
     *out = NULL;
-    SL_TRY(sl_lm_config_check(c, err));
+    SL_TRY(check_config(c, err));
     sl_lm *m = sl_alloc(ctx, sizeof *m);
     if (!m)
         return sl_fail(err, SL_MEM, "language model", NULL, "out of memory");

@@ -33,7 +33,6 @@ struct sl_lm {
 
 /* sl_lm_new for any dtype of the tape: f64 models are for gradient checks. */
 sl_status sl_gpt_new(sl_ctx *ctx, const sl_lm_config *c, sl_dtype dtype, uint64_t seed, sl_lm **out, sl_err *err) SL_USE_RESULT;
-sl_status sl_lm_config_check(const sl_lm_config *c, sl_err *err) SL_USE_RESULT;
 
 /* Reads or replaces the stream at one point: fn gets x [B, T, C] and returns what goes on from there (x itself to read).
  * RESID_PRE of layer L is called BEFORE block L runs, on its input. */

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-void sl_facts_warn(sl_facts *f, const char *fmt, ...)
+SL_PRINTF(2, 3) static void warn(sl_facts *f, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
@@ -32,11 +32,11 @@ static char *read_whole(sl_facts *f, const char *name, bool needed)
         return text;
     sl_free(f->ctx, text);
     if (st == SL_OK)
-        sl_facts_warn(f, "%s is damaged: it holds a zero byte", name);
+        warn(f, "%s is damaged: it holds a zero byte", name);
     else if (st == SL_MISSING && needed)
-        sl_facts_warn(f, "%s is missing", name);
+        warn(f, "%s is missing", name);
     else if (st != SL_MISSING)
-        sl_facts_warn(f, "%s cannot be read: %s", name, why.what);
+        warn(f, "%s cannot be read: %s", name, why.what);
     return NULL;
 }
 
@@ -49,7 +49,7 @@ static void read_final_info(sl_facts *f)
     f->file = json_loads(text, JSON_REJECT_DUPLICATES, &e);
     sl_free(f->ctx, text);
     if (!f->file)
-        sl_facts_warn(f, "final_info.json is damaged: line %d: %s", e.line, e.text);
+        warn(f, "final_info.json is damaged: line %d: %s", e.line, e.text);
     const char *name;
     json_t *info;
     json_object_foreach(f->file, name, info)
@@ -57,7 +57,7 @@ static void read_final_info(sl_facts *f)
             f->name[f->n_datasets++] = name;
     sl_facts_dataset(f, 0);
     if (f->file && !json_is_object(f->means))
-        sl_facts_warn(f, "final_info.json holds no means");
+        warn(f, "final_info.json holds no means");
 }
 
 /* A record that says no data set is of the one there is. */
@@ -82,7 +82,7 @@ static void find_arms(sl_facts *f)
             f->arm[f->n_arms++] = arm;
         if (arm && status && strcmp(status, "ok") != 0) {
             const char *notes = json_string_value(json_object_get(r, "notes"));
-            sl_facts_warn(f, "%s%s%s, seed %lld: FAILED (%s) %s", arm, f->n_datasets > 1 ? " on " : "", f->n_datasets > 1 ? f->dataset : "", (long long)json_integer_value(json_object_get(r, "seed_init")), status, notes ? notes : "");
+            warn(f, "%s%s%s, seed %lld: FAILED (%s) %s", arm, f->n_datasets > 1 ? " on " : "", f->n_datasets > 1 ? f->dataset : "", (long long)json_integer_value(json_object_get(r, "seed_init")), status, notes ? notes : "");
         }
     }
 }
@@ -113,7 +113,7 @@ static void read_records(sl_facts *f)
             continue;
         }
         json_decref(r);
-        sl_facts_warn(f, "results.jsonl, record %d is damaged", number);
+        warn(f, "results.jsonl, record %d is damaged", number);
     }
     sl_free(f->ctx, text);
 }
@@ -124,11 +124,11 @@ static void read_config(sl_facts *f)
     sl_err why = { 0 };
     if (f->config_text && sl_yaml_parse(f->ctx, "config.yaml", f->config_text, strlen(f->config_text), &f->config, &why) != SL_OK) {
         f->config = NULL;
-        sl_facts_warn(f, "config.yaml is damaged: %s", why.msg);
+        warn(f, "config.yaml is damaged: %s", why.msg);
     }
     const char *note = sl_facts_config(f, "text.note");
     if (*note)
-        sl_facts_warn(f, "%s", note);
+        warn(f, "%s", note);
 }
 
 /* The log's own warnings: "2026-01-01T00:00:00Z warning: ...". */
@@ -142,7 +142,7 @@ static void read_log(sl_facts *f)
         snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), s);
         const char *w = strstr(line, " warning: ");
         if (w && !(*note && strstr(w, note)))
-            sl_facts_warn(f, "%s", w + strlen(" warning: "));
+            warn(f, "%s", w + strlen(" warning: "));
     }
 }
 

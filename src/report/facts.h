@@ -29,7 +29,6 @@ sl_status sl_facts_read(sl_ctx *ctx, const char *dir, sl_facts *out, sl_err *err
 void sl_facts_release(sl_facts *f);
 /* Looks at data set i from now on. */
 void sl_facts_dataset(sl_facts *f, int i);
-void sl_facts_warn(sl_facts *f, const char *fmt, ...) SL_PRINTF(2, 3);
 
 /* A scalar of config.yaml by its path, "machine.cpu"; "" when it is not there. */
 const char *sl_facts_config(const sl_facts *f, const char *path);

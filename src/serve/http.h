@@ -87,13 +87,11 @@ const char *sl_http_tunnel(const sl_http *h);
 
 /* A value of the query; NULL when it is not there. The first one of several. */
 const char *sl_http_query(const sl_http_req *q, const char *key);
-/* The same as a whole or real number, `otherwise` when it is not there. SL_ARG: not a number, or outside of min..max. */
+/* The same as a whole number, `otherwise` when it is not there. SL_ARG: not a number, or outside of min..max. */
 sl_status sl_http_query_int(const sl_http_req *q, const char *key, int64_t otherwise, int64_t min, int64_t max, int64_t *out, sl_err *err) SL_USE_RESULT;
-sl_status sl_http_query_real(const sl_http_req *q, const char *key, double otherwise, double min, double max, double *out, sl_err *err) SL_USE_RESULT;
 /* part[i] of the path as a whole number: SL_MISSING when it is none, or outside of 0 .. end - 1 (the page does not exist). */
 sl_status sl_http_part_int(const sl_http_req *q, int i, int64_t end, int64_t *out, sl_err *err) SL_USE_RESULT;
 const char *sl_http_header(const sl_http_req *q, const char *name); /* NULL when it is not there */
-const char *sl_http_cookie(const sl_http_req *q, const char *name);
 /* Fields of the body. SL_ARG names the field: not there, of another type, out of range. Text is borrowed, valid UTF-8 of at most max bytes. */
 sl_status sl_http_body_text(const sl_http_req *q, const char *key, size_t max, const char **out, sl_err *err) SL_USE_RESULT;
 sl_status sl_http_body_int(const sl_http_req *q, const char *key, int64_t min, int64_t max, int64_t *out, sl_err *err) SL_USE_RESULT;

@@ -16,11 +16,6 @@ const char *sl_http_header(const sl_http_req *q, const char *name)
     return MHD_lookup_connection_value(q->connection, MHD_HEADER_KIND, name);
 }
 
-const char *sl_http_cookie(const sl_http_req *q, const char *name)
-{
-    return MHD_lookup_connection_value(q->connection, MHD_COOKIE_KIND, name);
-}
-
 sl_status sl_http_query_int(const sl_http_req *q, const char *key, int64_t otherwise, int64_t min, int64_t max, int64_t *out, sl_err *err)
 {
     char expected[96];
@@ -29,17 +24,6 @@ sl_status sl_http_query_int(const sl_http_req *q, const char *key, int64_t other
     if (!text || (sl_parse_int(text, out) && *out >= min && *out <= max))
         return SL_OK;
     snprintf(expected, sizeof expected, "a whole number from %lld to %lld", (long long)min, (long long)max);
-    return sl_fail(err, SL_ARG, key, expected, "'%.60s'", text);
-}
-
-sl_status sl_http_query_real(const sl_http_req *q, const char *key, double otherwise, double min, double max, double *out, sl_err *err)
-{
-    char expected[96];
-    const char *text = sl_http_query(q, key);
-    *out = otherwise;
-    if (!text || (sl_parse_number(text, out) && *out >= min && *out <= max))
-        return SL_OK;
-    snprintf(expected, sizeof expected, "a number from %g to %g", min, max);
     return sl_fail(err, SL_ARG, key, expected, "'%.60s'", text);
 }
 

@@ -54,14 +54,12 @@ sl_status sl__raters_file(const sl_raters *r, const char *name, char out[RATERS_
 
 /* ---- raters_seal.c: secrets ---- */
 
-sl_status sl__random(void *out, size_t n, sl_err *err) SL_USE_RESULT; /* from the system */
-sl_status sl__random_hex(char *out, size_t digits, sl_err *err) SL_USE_RESULT; /* digits + 1 bytes */
+sl_status sl__random_hex(char *out, size_t digits, sl_err *err) SL_USE_RESULT; /* from the system; digits + 1 bytes */
 void sl__hmac_hex(const char *secret, const char *label, const char *text, char hex[65]); /* HMAC-SHA256 of label and text */
 /* Encrypts key into dir/key.sealed (ChaCha20-Poly1305) under a new random key in dir/seal.key, which only the owner may read. */
 sl_status sl__seal(sl_ctx *ctx, const char *dir, const json_t *key, sl_err *err) SL_USE_RESULT;
-/* Its contents; seal NULL: dir/seal.key. SL_MISSING: no such file; SL_DATA: it opens another key, or key.sealed was changed. */
-sl_status sl__seal_open(sl_ctx *ctx, const char *dir, const char *seal, json_t **key, sl_err *err) SL_USE_RESULT;
-/* The key of this study, every item's record checked against what the store kept of it. The opening is noted. */
+/* The key of this study, opened with the seal (NULL: dir/seal.key), every item's record checked against what the store kept of it. The opening is noted.
+ * SL_MISSING: no such file; SL_DATA: the seal opens another key, or key.sealed was changed. */
 sl_status sl__key_open(sl_raters *r, const char *seal, json_t **key, sl_err *err) SL_USE_RESULT;
 sl_status sl__file_private(const char *path, const char *text, sl_err *err) SL_USE_RESULT; /* a new file of the owner alone */
 

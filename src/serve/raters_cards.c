@@ -8,21 +8,6 @@
 /* What a feature needs for one card, one detection and four intruder questions. */
 enum { PER_QUINTILE = 3, PER_TRIAL = RATERS_INTRUDERS - 1, NEED_SILENT = 8, NEED_OFF = 14 };
 
-sl_features_opts sl_raters_index_opts(int64_t tokens, int64_t seed)
-{
-    sl_features_opts o;
-    sl_opts_default(sl_features_options, &o);
-    o.tokens = tokens;
-    o.top = 1;
-    o.quantiles = RATERS_DECILES;
-    o.per_quantile = 2 + PER_TRIAL;
-    o.near_misses = 6;
-    o.silent = NEED_OFF;
-    o.before = o.after = 16;
-    o.seed = seed;
-    return o;
-}
-
 /* Bytes of a token as JSON text: what is no whole character is spelled <E2>. */
 static json_t *text_of(const char *s, size_t n)
 {

@@ -12,7 +12,8 @@
 enum { KEY = CHACHA_POLY1305_KEY_SIZE, NONCE = CHACHA_POLY1305_NONCE_SIZE, TAG = CHACHA_POLY1305_DIGEST_SIZE, HEAD = 8 + NONCE + TAG };
 static const char MAGIC[9] = "SLSEAL01";
 
-sl_status sl__random(void *out, size_t n, sl_err *err)
+/* From the system. */
+static sl_status random_bytes(void *out, size_t n, sl_err *err)
 {
     for (size_t have = 0; have < n;) {
         ssize_t k = getrandom((char *)out + have, n - have, 0);
@@ -32,7 +33,7 @@ static void hex_of(const uint8_t *v, size_t n, char *out)
 sl_status sl__random_hex(char *out, size_t digits, sl_err *err)
 {
     uint8_t v[64];
-    SL_TRY(sl__random(v, digits / 2, err));
+    SL_TRY(random_bytes(v, digits / 2, err));
     hex_of(v, digits / 2, out);
     return SL_OK;
 }
@@ -69,7 +70,7 @@ sl_status sl__seal(sl_ctx *ctx, const char *dir, const json_t *key, sl_err *err)
     char *text = json_dumps(key, JSON_COMPACT);
     size_t n = text ? strlen(text) : 0;
     sl_status st;
-    SL_GO(sl__random(secret, sizeof secret, err));
+    SL_GO(random_bytes(secret, sizeof secret, err));
     hex_of(secret, sizeof secret, hex);
     strcat(hex, "\n");
     SL_GO(sl_path_join(path, sizeof path, dir, "seal.key", err));
@@ -78,7 +79,7 @@ sl_status sl__seal(sl_ctx *ctx, const char *dir, const json_t *key, sl_err *err)
     if (!out || !text)
         SL_GO(sl_fail(err, SL_MEM, "key", NULL, "no memory to seal it"));
     memcpy(out, MAGIC, 8);
-    SL_GO(sl__random(out + 8, NONCE, err));
+    SL_GO(random_bytes(out + 8, NONCE, err));
     chacha_poly1305_set_key(&c, secret);
     chacha_poly1305_set_nonce(&c, out + 8);
     chacha_poly1305_encrypt(&c, n, out + HEAD, (const uint8_t *)text);
@@ -123,7 +124,8 @@ static bool decrypt(uint8_t *data, size_t n, const uint8_t *secret)
     return differ == 0;
 }
 
-sl_status sl__seal_open(sl_ctx *ctx, const char *dir, const char *seal, json_t **key, sl_err *err)
+/* What sl__seal wrote. SL_MISSING: no such file; SL_DATA: the seal opens another key, or key.sealed was changed. */
+static sl_status open_sealed(sl_ctx *ctx, const char *dir, const char *seal, json_t **key, sl_err *err)
 {
     char path[RATERS_PATH], own[RATERS_PATH], *data;
     uint8_t secret[KEY];
@@ -162,7 +164,7 @@ sl_status sl__key_open(sl_raters *r, const char *seal, json_t **key, sl_err *err
     size_t i;
     json_t *record;
     int64_t n = 0;
-    SL_TRY(sl__seal_open(r->ctx, r->dir, seal, key, err));
+    SL_TRY(open_sealed(r->ctx, r->dir, seal, key, err));
     const char *secret = json_string_value(json_object_get(*key, "secret"));
     const json_t *items = json_object_get(*key, "items");
     sl_status st = secret ? sl__raters_note(r, "key opened", "", err) : sl_fail(err, SL_DATA, "key.sealed", NULL, "it has no secret");

@@ -16,8 +16,6 @@ typedef struct sl_confirm_results {
     double common_share;        /* of the parents that any SAE matched: those that all did */
 } sl_confirm_results;
 
-extern const char *const sl_purification_metrics[], *const sl_composition_metrics[]; /* NULL-terminated */
-
 /* results.md and report.html: the same tables. */
 sl_status sl_confirm_pages(const sl_confirm_results *r, sl_err *err) SL_USE_RESULT;
 

@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-const char *const sl_purification_metrics[] = { "f1_h", "mcc_adj", "absorb_common", "absorb", "absorb_2k", "absorb_unmatched", "inj_resp", "noisy_f1_h", "fss", "auc_gauss",
+static const char *const purification_metrics[] = { "f1_h", "mcc_adj", "absorb_common", "absorb", "absorb_2k", "absorb_unmatched", "inj_resp", "noisy_f1_h", "fss", "auc_gauss",
                                                 "auc_shaped", "csr_q", "jaccard", "cos_ed", "noise_gain", "leak_rms", "f1", "uniq", "split", "fvu", "l0", "dead", NULL };
-const char *const sl_composition_metrics[] = { "comp_f1_withheld", "comp_precision_withheld", "comp_recall_withheld", "comp_f1", "comp_gap", "fvu", "fvu_ood_ratio", "branch_energy", "comp_energy",
+static const char *const composition_metrics[] = { "comp_f1_withheld", "comp_precision_withheld", "comp_recall_withheld", "comp_f1", "comp_gap", "fvu", "fvu_ood_ratio", "branch_energy", "comp_energy",
                                                "f1_h", "f1_sel", "f1_h_gap", "mcc_adj", "causal_pi", "index_pi", "index_attention", "interaction_cooccurrence", "l0", "dead", "n_params", NULL };
 
 /* ---- the table ---- */
@@ -98,7 +98,7 @@ static sl_status make_names(sl_confirm_results *r, sl_err *err)
     r->t.arm = r->arm;
     r->t.n_arms = c->n_slots;
     r->t.n_seeds = c->d.seeds;
-    r->t.metric = c->d.rule == SL_RULE_PURIFICATION ? sl_purification_metrics : sl_composition_metrics;
+    r->t.metric = c->d.rule == SL_RULE_PURIFICATION ? purification_metrics : composition_metrics;
     while (r->t.metric[r->t.n_metrics])
         r->t.n_metrics++;
     return SL_OK;

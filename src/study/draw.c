@@ -8,7 +8,8 @@
 
 enum { RATE_BINS = 24 /* of a quarter decade, from 1e-6 to 1 */ };
 
-bool sl_draw_is_list(const sl_drawing *d, const char *name, const char *tail)
+/* Is `name` one of the current data set's lists, <set>_<seed>_<tail>? */
+static bool is_list(const sl_drawing *d, const char *name, const char *tail)
 {
     size_t n = strlen(d->now);
     if (strncmp(name, d->now, n) != 0 || name[n] != '_')
@@ -63,7 +64,7 @@ sl_status sl_draw_read_curve(sl_drawing *d, const char *tail, const char *arm, c
         return sl_fail(err, SL_MEM, "plots", NULL, "no memory for %lld points", (long long)cap);
     json_object_foreach(d->all, name, list) {
         int64_t i = 0;
-        if (!sl_draw_is_list(d, name, tail))
+        if (!is_list(d, name, tail))
             continue;
         json_array_foreach(list, k, p) {
             const char *a = json_string_value(json_object_get(p, "arm"));
@@ -109,7 +110,7 @@ static void find_arms(sl_drawing *d)
     size_t k;
     d->n_arms = 0;
     json_object_foreach(d->all, name, list) {
-        if (!sl_draw_is_list(d, name, "_final_info"))
+        if (!is_list(d, name, "_final_info"))
             continue;
         json_array_foreach(list, k, p) {
             const char *a = json_string_value(json_object_get(p, "arm"));

@@ -29,8 +29,6 @@ typedef struct sl_drawing {
 /* Averages over seeds, with their range. */
 typedef struct sl_draw_curve { double *x, *y, *lo, *hi; int64_t n; } sl_draw_curve;
 
-/* Is `name` one of the current data set's lists, <set>_<seed>_<tail>? */
-bool sl_draw_is_list(const sl_drawing *d, const char *name, const char *tail);
 double *sl_draw_numbers(sl_drawing *d, int64_t n); /* of the arena; NULL without memory */
 /* gnuplot missing is not a failure of the run: data and scripts are there, and the reader is told once. */
 sl_status sl_draw_write(sl_drawing *d, const sl_plot *p, sl_err *err) SL_USE_RESULT;

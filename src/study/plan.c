@@ -7,7 +7,7 @@
 
 const char *const sl_profiles[] = { "quick", "full", "smoke", NULL };
 
-const sl_opt sl_plan_run_opts[] = {
+static const sl_opt run_opts[] = {
     SL_OPT_STR(sl_plan_run, what, "", "what the run does, in one line"),
     SL_OPT_STR(sl_plan_run, dataset, "shakespeare_char", "text that the language model is trained on"),
     SL_OPT_INT(sl_plan_run, seeds, 3, 1, 100, "seeds", "SAE seeds an arm"),
@@ -130,7 +130,7 @@ static sl_status read_profile(sl_plan *p, sl_ynode map, sl_err *err)
 {
     if (sl_ynode_kind(map) == SL_Y_NONE)
         return SL_OK;
-    SL_TRY(sl_opts_from_yaml(p->ctx, sl_plan_run_opts, &p->run, map, PROFILE_MAPS, err));
+    SL_TRY(sl_opts_from_yaml(p->ctx, run_opts, &p->run, map, PROFILE_MAPS, err));
     SL_TRY(read_lm(p, sl_ynode_get(map, "lm"), false, err));
     sl_ynode acts = sl_ynode_get(map, "acts");
     if (sl_ynode_kind(acts) != SL_Y_NONE)
@@ -149,10 +149,10 @@ static sl_status read_run(sl_plan *p, sl_ynode root, sl_err *err)
     sl_ynode run = is_run(p->run_name) || is_confirm(p->run_name) ? sl_ynode_get(root, p->run_name) : (sl_ynode){ 0 };
     if (sl_ynode_kind(run) != SL_Y_MAP)
         return sl_fail(err, SL_ARG, "--out_dir", names, "the plan of study %s has no run named '%s'", p->study, p->run_name);
-    sl_opts_default(sl_plan_run_opts, &p->run);
+    sl_opts_default(run_opts, &p->run);
     sl_opts_default(sl_plan_lm_opts, &p->lm);
     sl_opts_default(sl_plan_acts_opts, &p->acts);
-    SL_TRY(sl_opts_from_yaml(p->ctx, sl_plan_run_opts, &p->run, run, is_confirm(p->run_name) ? CONFIRM_MAPS : RUN_MAPS, err));
+    SL_TRY(sl_opts_from_yaml(p->ctx, run_opts, &p->run, run, is_confirm(p->run_name) ? CONFIRM_MAPS : RUN_MAPS, err));
     SL_TRY(read_lm(p, sl_ynode_get(run, "lm"), true, err));
     sl_ynode acts = sl_ynode_get(run, "acts");
     if (sl_ynode_kind(acts) != SL_Y_NONE)
@@ -227,7 +227,7 @@ json_t *sl_plan_json(const sl_plan *p)
     json_t *train = sl_opts_json(sl_lm_train_opts, &p->lm_train);
     json_object_del(train, "seed"); /* a replicate's, as for arms */
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "study", p->study, "run", p->run_name, "profile",
-                     sl_profiles[p->profile], "settings", sl_opts_json(sl_plan_run_opts, &p->run), "lm",
+                     sl_profiles[p->profile], "settings", sl_opts_json(run_opts, &p->run), "lm",
                      sl_opts_json(sl_plan_lm_opts, &p->lm), "lm_config", sl_opts_json(sl_lm_opts, &p->lm_config), "lm_train",
                      train, "acts", sl_opts_json(sl_plan_acts_opts, &p->acts), "data_sets", sets_json(p));
 }

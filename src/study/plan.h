@@ -1,7 +1,7 @@
 /* The plan: experiment.yaml, one section per run, resolved for one run and profile.
  *
  *   run_1:
- *     what, dataset, seeds             sl_plan_run_opts; dataset is the text
+ *     what, dataset, seeds             the fields of sl_plan_run; dataset is the text
  *     lm:     {preset, seeds, ...}     the language model, one for all runs that say the same
  *     acts:   {hook, train_tokens...}  its activations: the data set "text"
  *     worlds: {NAME: {world, samples, eval_rows, OPTIONS OF THE WORLD, every_arm: {...}, arms: {ARM: {...}}}}
@@ -27,7 +27,7 @@
 enum { SL_PROFILE_QUICK, SL_PROFILE_FULL, SL_PROFILE_SMOKE };
 extern const char *const sl_profiles[]; /* "quick", "full", "smoke", NULL */
 
-typedef struct sl_plan_run { /* option table sl_plan_run_opts */
+typedef struct sl_plan_run {
     const char *what;
     const char *dataset;
     int64_t seeds;           /* SAE seeds: 0 .. seeds-1 */
@@ -105,7 +105,7 @@ typedef struct sl_plan {
     int n_cells;
 } sl_plan;
 
-extern const sl_opt sl_plan_run_opts[], sl_plan_lm_opts[], sl_plan_acts_opts[], sl_plan_world_opts[], sl_arm_opts[];
+extern const sl_opt sl_plan_lm_opts[], sl_plan_acts_opts[], sl_plan_world_opts[], sl_arm_opts[];
 
 /* Reads STUDY_DIR/experiment.yaml and resolves `run_name` for `profile`. SL_MISSING (no file), SL_CONFIG (file:line:column),
  * SL_ARG (no such run: the names there are). */

@@ -73,7 +73,6 @@ sl_mask_key sl_next_key(sl_tape *t, double p)
 }
 
 const sl_kern *sl_tape_kern(const sl_tape *t) { return t->kern; }
-sl_ctx *sl_tape_ctx(const sl_tape *t) { return t->ctx; }
 
 /* ---- failure ---- */
 

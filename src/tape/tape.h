@@ -108,7 +108,6 @@ sl_status sl_tape_backward(sl_tape *t, sl_var loss, sl_err *err) SL_USE_RESULT;
 /* The same for d loss = scale (gradient accumulation over micro-batches). */
 sl_status sl_tape_backward_scaled(sl_tape *t, sl_var loss, double scale, sl_err *err) SL_USE_RESULT;
 const sl_kern *sl_tape_kern(const sl_tape *t);
-sl_ctx *sl_tape_ctx(const sl_tape *t);
 
 sl_var sl_const(sl_tape *t, const sl_tensor *x);       /* borrowed until reset; no gradient */
 sl_var sl_leaf(sl_tape *t, const sl_tensor *x);        /* borrowed; gradient readable after backward */

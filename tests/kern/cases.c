@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* tails and multiples of vector widths, one inner step, and one that is large enough for several threads */
-const kshape kshapes[N_SHAPE] = {
+static const kshape kshapes[N_SHAPE] = {
     { 1, 1, 1, 1, 1, 2, 1 },     { 7, 8, 7, 2, 7, 4, 1 },     { 63, 65, 33, 1, 63, 8, 3 },
     { 65, 63, 64, 2, 65, 6, 2 }, { 64, 128, 32, 4, 16, 32, 4 }, { 130, 129, 71, 3, 33, 16, 4 },
 };

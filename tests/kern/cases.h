@@ -9,7 +9,6 @@
 
 enum { N_SHAPE = 6, MAX_BLOCK = 96 };
 typedef struct kshape { int64_t m, n, k; /* rows, columns, inner */ int64_t B, T, hd; int H; /* attention */ } kshape;
-extern const kshape kshapes[N_SHAPE];
 
 typedef struct krun {
     const sl_kern *k;

@@ -26,7 +26,8 @@ typedef struct tree {
     double *mean, *std;          /* [n]; NULL: uniform */
 } tree;
 
-double sl_normal_quantile(double p)
+/* z with P(N(0,1) <= z) = p, 0 < p < 1. */
+static double normal_quantile(double p)
 {
     double lo = -40, hi = 40; /* Phi is monotone and only its inverse at build time is wanted: bisection to the last bit */
     for (int i = 0; i < 200 && lo < hi; i++) {
@@ -100,7 +101,7 @@ static bool build_probabilities(sl_world *w, tree *t)
             t->a[c] = p[c] / p[q] * (1 + (n > 1 ? (sum - p[c]) / p[q] : 0));
     }
     for (int64_t i = 0; i < o->n; i++)
-        t->a[i] = sl_normal_quantile(1 - (t->a[i] < P_CAP ? t->a[i] : P_CAP));
+        t->a[i] = normal_quantile(1 - (t->a[i] < P_CAP ? t->a[i] : P_CAP));
     w->truth.p = p;
     return true;
 }

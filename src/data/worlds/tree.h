@@ -55,7 +55,4 @@ typedef struct sl_tree_options {
 sl_status sl_tree_build(sl_world *w, sl_err *err) SL_USE_RESULT;
 void sl_tree_row(const sl_world *w, sl_world_row *r);
 
-/* z with P(N(0,1) <= z) = p, 0 < p < 1. */
-double sl_normal_quantile(double p);
-
 #endif

@@ -141,7 +141,6 @@ void sl_world_free(sl_world *w)
 }
 
 const sl_world_info *sl_world_about(const sl_world *w) { return &w->ops->info; }
-const void *sl_world_options(const sl_world *w) { return w->opts; }
 const char *sl_world_id(const sl_world *w) { return w->id; }
 const sl_world_truth *sl_world_truth_of(const sl_world *w) { return &w->truth; }
 const sl_task_info *sl_world_task(const sl_world *w) { return w->ops->info.kind == SL_WORLD_TASK ? &w->task : NULL; }

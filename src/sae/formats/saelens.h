@@ -7,7 +7,5 @@
 
 sl_status sl_saelens_cfg_read(sl_ctx *ctx, const char *path, sl_sae_file *f, sl_err *err) SL_USE_RESULT;
 json_t *sl_saelens_cfg_make(const sl_sae *s); /* NULL without memory */
-/* Its architecture in cfg.json: the row's, or the variant's own name; "topk_transcoder" where SAELens's of that name is a ReLU. */
-void sl_saelens_architecture(const sl_sae_ops *ops, const void *opts, char out[64]);
 
 #endif

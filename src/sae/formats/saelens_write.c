@@ -7,7 +7,8 @@
 static const char FORMAT_OF[] = "6.0.0"; /* the SAELens whose format this is; its readers parse and compare it */
 
 /* A choice "activation" beside SAELens's ReLU gets a name of its own, so that SAELens refuses what it would decode wrongly. */
-void sl_saelens_architecture(const sl_sae_ops *ops, const void *opts, char out[64])
+/* The architecture in cfg.json: the variant's `saelens`, or its own name; "topk_transcoder" where SAELens's of that name is a ReLU. */
+static void architecture_of(const sl_sae_ops *ops, const void *opts, char out[64])
 {
     const sl_opt *o = ops->saelens ? sl_opts_find(ops->info.opts, "activation") : NULL;
     char activation[32] = "relu";
@@ -57,7 +58,7 @@ static json_t *metadata(const sl_sae *s)
 json_t *sl_saelens_cfg_make(const sl_sae *s)
 {
     char architecture[64];
-    sl_saelens_architecture(s->ops, s->opts, architecture);
+    architecture_of(s->ops, s->opts, architecture);
     json_t *cfg = json_pack("{s:I, s:I, s:s, s:s, s:b, s:s, s:s, s:o, s:s}", "d_in", (json_int_t)s->d_in, "d_sae", (json_int_t)s->d_sae,
                             "dtype", "float32", "device", "cpu", "apply_b_dec_to_input", (int)s->center_input, "normalize_activations",
                             sl_row_norm_name(s->row_norm), "reshape_activations", "none", "metadata", metadata(s), "architecture", architecture);
