@@ -1,6 +1,8 @@
 /* Correlations of short lists, and the Gini index. */
 #include "eval/compose.h"
 
+#include "base/sorted.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -67,16 +69,10 @@ sl_status sl_put_r(sl_ctx *ctx, sl_metrics *out, const char *name, double r, int
     return sl_metrics_null(ctx, out, name, n < 3 ? "fewer than 3 to correlate" : "one of the two does not vary", err);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double sl_gini(double *v, int64_t n)
 {
     double sum = 0, weighted = 0;
-    qsort(v, (size_t)n, sizeof *v, by_size);
+    qsort(v, (size_t)n, sizeof *v, sl_rising);
     for (int64_t i = 0; i < n; i++) {
         sum += v[i];
         weighted += (double)(i + 1) * v[i];

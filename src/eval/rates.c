@@ -4,6 +4,7 @@
  *   magnitude_bits         mean over latents that fire at least LEAST times of the entropy, in bits, of the histogram of log2 z (SL_RATE_BINS fixed bins)
  *   hoyer                  mean over rows with a latent of (sqrt m - |z|_1 / |z|_2) / (sqrt m - 1): 1 one latent alone, 0 all m alike
  * Histograms and the Kolmogorov-Smirnov distance of two sets of codes: sl_rate_histograms, sl_ks. */
+#include "base/sorted.h"
 #include "eval/families.h"
 #include "eval/measured.h"
 
@@ -13,12 +14,6 @@
 
 enum { LEAST = 20 };
 static const char *const names[] = { "rate_q05", "rate_q25", "rate_q50", "rate_q75", "rate_q95", "rate_gini", "magnitude_bits", "hoyer", NULL };
-
-static int rising(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static int64_t magnitude_bin(double z)
 {
@@ -47,8 +42,8 @@ sl_status sl_ks(sl_ctx *ctx, const double *a, int64_t n_a, const double *b, int6
     SL_TRY(sl_have("distributions", 1, (const void *const[]){ x }, err));
     memcpy(x, a, (size_t)n_a * sizeof *x);
     memcpy(y, b, (size_t)n_b * sizeof *y);
-    qsort(x, (size_t)n_a, sizeof *x, rising);
-    qsort(y, (size_t)n_b, sizeof *y, rising);
+    qsort(x, (size_t)n_a, sizeof *x, sl_rising);
+    qsort(y, (size_t)n_b, sizeof *y, sl_rising);
     *distance = 0;
     for (int64_t i = 0, j = 0; i < n_a && j < n_b;) {
         double at = x[i] < y[j] ? x[i] : y[j];
@@ -62,14 +57,6 @@ sl_status sl_ks(sl_ctx *ctx, const double *a, int64_t n_a, const double *b, int6
     return SL_OK;
 }
 
-/* Linear between the order statistics of v [n], sorted. */
-static double quantile(const double *v, int64_t n, double p)
-{
-    double at = p * (double)(n - 1);
-    int64_t i = (int64_t)at;
-    return i + 1 < n ? v[i] + (at - (double)i) * (v[i + 1] - v[i]) : v[n - 1];
-}
-
 static sl_status put_rates(sl_ctx *ctx, const sl_eval_data *d, const int64_t *fired, double *v, sl_metrics *out, sl_err *err)
 {
     static const double p[] = { .05, .25, .5, .75, .95 };
@@ -78,12 +65,12 @@ static sl_status put_rates(sl_ctx *ctx, const sl_eval_data *d, const int64_t *fi
     for (int64_t j = 0; j < d->d_sae; j++)
         if (fired[j])
             v[alive++] = log10((double)fired[j] / (double)d->n_rows);
-    qsort(v, (size_t)alive, sizeof *v, rising);
+    qsort(v, (size_t)alive, sizeof *v, sl_rising);
     for (int i = 0; i < 5; i++)
-        SL_TRY(sl_metrics_put(ctx, out, names[i], quantile(v, alive, p[i]), alive, err));
+        SL_TRY(sl_metrics_put(ctx, out, names[i], sl_quantile(v, alive, p[i]), alive, err));
     for (int64_t j = 0; j < d->d_sae; j++)
         v[j] = (double)fired[j];
-    qsort(v, (size_t)d->d_sae, sizeof *v, rising);
+    qsort(v, (size_t)d->d_sae, sizeof *v, sl_rising);
     for (int64_t j = 0; j < d->d_sae; j++) {
         sum += v[j];
         weighted += (double)(2 * (j + 1) - d->d_sae - 1) * v[j];

@@ -5,6 +5,7 @@
  *   leak_rms    sqrt of the mean over alive i, j other than i, of (M_ij / M_ii)^2, M = W_enc W_dec^T: what injecting j adds to i */
 #include "eval/robust.h"
 
+#include "base/sorted.h"
 #include "kern/kern.h"
 #include "sae/variant.h"
 
@@ -34,20 +35,6 @@ double sl_subject_norm(const sl_subject *u, int64_t r)
 
 /* ---- certified radius ---- */
 
-static int rising(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Quantile of sorted values by linear interpolation (type 7 of Hyndman and Fan 1996). */
-static double quantile(const double *v, int64_t n, double p)
-{
-    double at = p * (double)(n - 1);
-    int64_t i = (int64_t)at;
-    return i >= n - 1 || v[i] == v[i + 1] ? v[i] : v[i] + (at - (double)i) * (v[i + 1] - v[i]);
-}
-
 static sl_status put_quantiles(const sl_subject *u, double *v, int64_t n, sl_metrics *out, sl_err *err)
 {
     static const struct { const char *name; double p; } of[] = { { "csr_q05", .05 }, { "csr_q25", .25 }, { "csr_q50", .5 }, { "csr_q75", .75 }, { "csr_q95", .95 }, { "csr_q", .5 } };
@@ -55,9 +42,9 @@ static sl_status put_quantiles(const sl_subject *u, double *v, int64_t n, sl_met
     for (int64_t i = 0; i < n; i++)
         if (!isnan(v[i]))
             v[used++] = v[i];
-    qsort(v, (size_t)used, sizeof *v, rising);
+    qsort(v, (size_t)used, sizeof *v, sl_rising);
     for (size_t k = 0; k < sizeof of / sizeof *of; k++)
-        SL_TRY(used ? sl_metrics_put(u->ctx, out, of[k].name, quantile(v, used, of[k].p), used, err)
+        SL_TRY(used ? sl_metrics_put(u->ctx, out, of[k].name, sl_quantile(v, used, of[k].p), used, err)
                     : sl_metrics_null(u->ctx, out, of[k].name, "every row is the mean", err));
     return SL_OK;
 }

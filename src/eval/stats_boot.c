@@ -1,6 +1,8 @@
 /* Cluster bootstrap of pooled ratios: documents within a seed, and seeds with documents within them. */
 #include "eval/stats_check.h"
 
+#include "base/sorted.h"
+
 #include <saelab/rng.h>
 #include <math.h>
 #include <stdlib.h>
@@ -56,22 +58,6 @@ static sl_status check_pool(const pool *p, sl_err *err)
 
 /* ---- intervals ---- */
 
-static int rising(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Quantile of sorted values by linear interpolation (type 7 of Hyndman and Fan 1996). */
-static double quantile(const double *v, int64_t n, double p)
-{
-    double at = p * (double)(n - 1);
-    int64_t i = (int64_t)at;
-    if (i >= n - 1)
-        return v[n - 1];
-    return v[i] + (at - (double)i) * (v[i + 1] - v[i]);
-}
-
 static void moments(const double *v, int64_t n, double *sd, double *skew)
 {
     double mean = 0, m2 = 0, m3 = 0;
@@ -122,7 +108,7 @@ static double bca_level(double z0, double a, double p)
 void sl_boot_interval(double *v, const sl_boot_opts *o, const double *without, sl_boot *out)
 {
     double lo = (1 - o->level) / 2, hi = 1 - lo, below = 0;
-    qsort(v, (size_t)o->draws, sizeof *v, rising);
+    qsort(v, (size_t)o->draws, sizeof *v, sl_rising);
     moments(v, o->draws, &out->se, &out->skew);
     for (int64_t i = 0; i < o->draws; i++)
         below += v[i] < out->value ? 1 : v[i] == out->value ? .5 : 0;
@@ -133,8 +119,8 @@ void sl_boot_interval(double *v, const sl_boot_opts *o, const double *without, s
         lo = bca_level(z0, a, lo);
         hi = bca_level(z0, a, hi);
     }
-    out->lo = quantile(v, o->draws, lo);
-    out->hi = quantile(v, o->draws, hi);
+    out->lo = sl_quantile(v, o->draws, lo);
+    out->hi = sl_quantile(v, o->draws, hi);
     out->draws = o->draws;
 }
 

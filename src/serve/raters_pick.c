@@ -1,4 +1,5 @@
 /* Which features are judged: a uniform sample of those that fire often enough, the same number of each method in each third of firing rates. */
+#include "base/sorted.h"
 #include "serve/raters.h"
 
 #include <saelab/rng.h>
@@ -7,12 +8,6 @@
 
 typedef struct candidate { int64_t id; double density; int stratum; } candidate;
 typedef struct pool { candidate *v; int64_t n; } pool;
-
-static int by_density(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static sl_status check_index(const sl_raters_method *m, const sl_features *f, sl_err *err)
 {
@@ -56,7 +51,7 @@ static sl_status stratify(sl_ctx *ctx, pool *p, int n_methods, double bound[2], 
     for (int m = 0; m < n_methods; m++)
         for (int64_t i = 0; i < p[m].n; i++)
             all[n++] = p[m].v[i].density;
-    qsort(all, (size_t)n, sizeof *all, by_density);
+    qsort(all, (size_t)n, sizeof *all, sl_rising);
     bound[0] = all[n / 3];
     bound[1] = all[2 * n / 3];
     sl_free(ctx, all);

@@ -1,6 +1,8 @@
 /* The ablation of kinds of noise: a heat map of what each does to a metric, by its strength and its weight, against the plain arm. */
 #include "study/draw.h"
 
+#include "base/sorted.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,12 +78,6 @@ static int rank_of(const grid *g, const cell *c)
     return n;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void find_columns(grid *g)
 {
     for (int i = 0; i < g->n_cells; i++) {
@@ -92,7 +88,7 @@ static void find_columns(grid *g)
             g->gamma[g->n_gammas++] = g->cell[i].gamma;
         g->n_ranks = rank >= g->n_ranks && rank < MOST_RANKS ? rank + 1 : g->n_ranks;
     }
-    qsort(g->gamma, (size_t)g->n_gammas, sizeof *g->gamma, by_size);
+    qsort(g->gamma, (size_t)g->n_gammas, sizeof *g->gamma, sl_rising);
 }
 
 /* Column of a cell: strengths side by side, in each the weights; -1: there are too many. */
