@@ -5,6 +5,8 @@
  * with dropout on the embedding, the attention weights and both branches. */
 #include "lm/gpt.h"
 
+#include "io/io.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stddef.h>
@@ -182,6 +184,17 @@ const sl_lm_config *sl_lm_cfg(const sl_lm *m) { return &m->c; }
 int64_t sl_lm_n_params(const sl_lm *m, bool embedding)
 {
     return sl_params_numel(m->ps) - (embedding || !m->wpe ? 0 : sl_numel(&m->wpe->value));
+}
+
+uint64_t sl_gpt_weights_hash(const sl_lm *m)
+{
+    uint64_t hash = 0;
+    for (int i = 0; i < sl_params_count(m->ps); i++) {
+        const sl_tensor *v = &sl_params_at(m->ps, i)->value;
+        uint64_t mix[2] = { hash, sl_xxh64(v->data, sl_nbytes(v)) };
+        hash = sl_xxh64(mix, sizeof mix);
+    }
+    return hash;
 }
 
 const sl_param *sl_gpt_bad_param(sl_lm *m)

@@ -57,6 +57,8 @@ static inline sl_act sl_gpt_act(const sl_lm_config *c) /* of the MLP */
     return c->mlp == SL_LM_RELU2 ? SL_ACT_RELU2 : c->mlp == SL_LM_RELU ? SL_ACT_RELU : SL_ACT_GELU;
 }
 
+/* xxHash of every parameter, in their order: what activations of the model depend on. */
+uint64_t sl_gpt_weights_hash(const sl_lm *m);
 /* First parameter that is not finite, or NULL. */
 const sl_param *sl_gpt_bad_param(sl_lm *m);
 

@@ -300,12 +300,7 @@ static sl_status prepare(stream *s, const char *lm_dir, int64_t first, int64_t e
 static void describe(const stream *s, const char *lm_dir, const char *hook, sl_act_info *info)
 {
     char what[512];
-    uint64_t weights = 0;
-    for (int i = 0; i < sl_params_count(s->m->ps); i++) {
-        const sl_tensor *v = &sl_params_at(s->m->ps, i)->value;
-        uint64_t mix[2] = { weights, sl_xxh64(v->data, sl_nbytes(v)) };
-        weights = sl_xxh64(mix, sizeof mix);
-    }
+    uint64_t weights = sl_gpt_weights_hash(s->m);
     *info = (sl_act_info){ .n_rows = s->n_rows, .d_in = s->m->c.n_embd, .scale = 1, .has_tokens = true };
     snprintf(info->hook, sizeof info->hook, "%s", hook);
     snprintf(info->model, sizeof info->model, "%s", lm_dir);

@@ -224,12 +224,7 @@ static void describe(const source *s, const char *hook, sl_act_info *info)
 {
     const char *name = sl_world_about(s->w)->name;
     char what[512];
-    uint64_t weights = 0;
-    for (int i = 0; i < sl_params_count(s->m->ps); i++) {
-        const sl_tensor *v = &sl_params_at(s->m->ps, i)->value;
-        uint64_t mix[2] = { weights, sl_xxh64(v->data, sl_nbytes(v)) };
-        weights = sl_xxh64(mix, sizeof mix);
-    }
+    uint64_t weights = sl_gpt_weights_hash(s->m);
     *info = (sl_act_info){ .n_rows = -1, .d_in = s->d, .scale = 1, .has_tokens = true };
     snprintf(info->hook, sizeof info->hook, "%s", hook);
     snprintf(info->model, sizeof info->model, "%s-%016llx", name, (unsigned long long)weights);
