@@ -31,6 +31,16 @@ static const char *index_path(char out[1200]) /* of a small index, made anew */
     return out;
 }
 
+/* The file and its bytes; sl_free. */
+static char *index_bytes(sl_ctx *ctx, char path[1200], size_t *n)
+{
+    sl_err err;
+    char *bytes;
+    index_path(path);
+    sl_assert_ok(sl_file_read(ctx, path, &bytes, n, &err));
+    return bytes;
+}
+
 static void write_bytes(sl_ctx *ctx, const char *path, const char *bytes, size_t n)
 {
     sl_err err;
@@ -42,11 +52,10 @@ static void test_cut(void **state)
     (void)state;
     sl_err err;
     sl_ctx *ctx = sl_test_ctx(1);
-    char path[1200], *bytes;
+    char path[1200];
     size_t n;
     sl_features *f;
-    index_path(path);
-    sl_assert_ok(sl_file_read(ctx, path, &bytes, &n, &err));
+    char *bytes = index_bytes(ctx, path, &n);
     const size_t cuts[] = { 0, 1, 7, 8, 100, n / 4, n / 2, n - 1 };
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         write_bytes(ctx, path, bytes, cuts[i]);
@@ -71,10 +80,9 @@ static void test_bent(void **state)
     (void)state;
     sl_err err;
     sl_ctx *ctx = sl_test_ctx(1);
-    char path[1200], *bytes;
+    char path[1200];
     size_t n;
-    index_path(path);
-    sl_assert_ok(sl_file_read(ctx, path, &bytes, &n, &err));
+    char *bytes = index_bytes(ctx, path, &n);
     for (size_t i = 0; i < sizeof BENDS / sizeof *BENDS; i++) {
         sl_dict d;
         sl_features *f;
@@ -102,11 +110,10 @@ static void test_checksum(void **state)
     (void)state;
     sl_err err;
     sl_ctx *ctx = sl_test_ctx(1);
-    char path[1200], *bytes;
+    char path[1200];
     size_t n;
     sl_features *f;
-    index_path(path);
-    sl_assert_ok(sl_file_read(ctx, path, &bytes, &n, &err));
+    char *bytes = index_bytes(ctx, path, &n);
     bytes[n - 1] ^= 1;
     write_bytes(ctx, path, bytes, n);
     sl_assert_ok(sl_features_open(ctx, path, false, &f, &err));

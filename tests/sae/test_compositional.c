@@ -1,6 +1,7 @@
 /* Acceptance of the compositional variant (science.md I.3, I.11, I.12): formulas by the book, gradients of every tensor, nothing composed from
  * one latent, no order among tokens, a TopK SAE where rho is 0; and the reader of <saelab/compose.h>. */
 #include "composed.h"
+#include "loss.h"
 #include "support.h"
 
 #include <saelab/compose.h>
@@ -64,12 +65,7 @@ typedef struct problem { sl_sae *s; double x[GROWS * CD], residual[GROWS * CD]; 
 static sl_var build(sl_tape *t, void *user)
 {
     problem *p = user;
-    sl_var x = sl_const(t, &p->xt);
-    sl_sae_pass pass = sl_sae_forward(t, p->s, x, x, &p->batch);
-    sl_var loss = p->s->ops->loss(t, p->s, &pass, &p->batch);
-    if (p->flip) /* value -L, gradient +dL: a wrong sign */
-        loss = sl_add(t, loss, sl_scale(t, sl_stop_grad(t, loss), -2));
-    return loss;
+    return loss_to_check(t, p->s, &p->xt, &p->xt, &p->batch, p->flip);
 }
 
 /* Compositions 0, 3, 6, 9 have been idle for long. */

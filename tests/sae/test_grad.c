@@ -1,7 +1,6 @@
 /* Gradients of every variant's loss, every tensor, in f64 against central differences; AuxK with some latents dead. */
+#include "loss.h"
 #include "support.h"
-
-#include "sae/variant.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -56,12 +55,7 @@ static void some_dead(problem *p)
 static sl_var build(sl_tape *t, void *user)
 {
     problem *p = user;
-    sl_var x = sl_const(t, &p->xt);
-    sl_sae_pass pass = sl_sae_forward(t, p->s, x, x, &p->batch);
-    sl_var loss = p->s->ops->loss(t, p->s, &pass, &p->batch);
-    if (p->flip) /* value -L, gradient +dL: a wrong sign */
-        loss = sl_add(t, loss, sl_scale(t, sl_stop_grad(t, loss), -2));
-    return loss;
+    return loss_to_check(t, p->s, &p->xt, &p->xt, &p->batch, p->flip);
 }
 
 static sl_gradcheck run(sl_ctx *ctx, problem *p)

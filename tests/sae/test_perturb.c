@@ -1,33 +1,63 @@
 /* The perturbation layer: sizes, targets, streams of noise, selection, attacks and the controller (science.md I.4, I.6-I.8, I.10). */
 #include "perturb_case.h"
 
+static void encode(sl_ctx *ctx, sl_sae *s, const float *x, sl_codes *z)
+{
+    sl_err err;
+    sl_assert_ok(sl_codes_new(ctx, N, F, z, &err));
+    sl_assert_ok(sl_sae_encode(s, x, N, z, NULL, &err));
+}
+
+static double at(const sl_codes *z, int row, int f)
+{
+    for (int64_t e = z->row_ptr[row]; e < z->row_ptr[row + 1]; e++)
+        if (z->idx[e] == f)
+            return (double)z->val[e];
+    return 0;
+}
+
+/* What most tests work on: a TopK SAE, normal rows and their codes. */
+typedef struct subject { sl_ctx *ctx; sl_sae *s; rows x; sl_codes z; } subject;
+
+static void begin(subject *u)
+{
+    u->ctx = sl_test_ctx(1);
+    u->s = topk(u->ctx);
+    rows_normal(&u->x, N, D, 0, 1);
+    encode(u->ctx, u->s, u->x.x, &u->z);
+}
+
+static void end(subject *u)
+{
+    sl_codes_release(u->ctx, &u->z);
+    rows_release(&u->x);
+    sl_sae_free(u->s);
+    sl_ctx_free(u->ctx);
+}
+
 static void norms_are_exact(void **state)
 {
     (void)state;
     static result r;
     static const int types[] = { SL_PERTURB_GAUSS, SL_PERTURB_UNIFORM, SL_PERTURB_SHAPED, SL_PERTURB_DIRECT, SL_PERTURB_FGSM, SL_PERTURB_PGD };
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
-    rows x;
-    rows_normal(&x, N, D, 0, 1);
+    subject u;
+    begin(&u);
     for (size_t i = 0; i <= sizeof types / sizeof *types; i++) {
         sl_perturb_config c = config(i ? types[i - 1] : SL_PERTURB_GAUSS);
         c.rank = i ? 0 : 4; /* the first: of low rank */
         c.attack_steps = 3;
         c.components = 8;
-        apply(ctx, s, &c, x.x, 0, .3, &r);
+        apply(u.ctx, u.s, &c, u.x.x, 0, .3, &r);
         for (int b = 0; b < N; b++) {
             assert_int_equal(r.valid[b], 1);
-            double got = size(r.x + b * D, x.x + b * D) / size(x.x + b * D, NULL);
+            double got = size(r.x + b * D, u.x.x + b * D) / size(u.x.x + b * D, NULL);
             if (!(fabs(got - .3) < 2e-6))
                 fail_msg("type %d, row %d: |delta| / |x| is %.9g", c.type, b, got);
         }
         assert_true(fabs(r.achieved - .3) < 1e-6);
-        sl_codes_release(ctx, &r.z);
+        sl_codes_release(u.ctx, &r.z);
     }
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
+    end(&u);
 }
 
 /* Rows depend on (seed, step, row, view) alone: not on threads, not on how the batch is cut; another seed and view are others. */
@@ -75,36 +105,17 @@ static void a_batch_may_be_cut(void **state)
     static float whole[N * D], part[N * D];
     uint8_t valid[N];
     sl_err err;
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
-    rows x;
-    rows_normal(&x, N, D, 0, 1);
+    subject u;
+    begin(&u);
     sl_perturb_config c = config(SL_PERTURB_GAUSS);
     sl_perturber *p;
-    sl_assert_ok(sl_perturber_new(s, &c, NULL, 0, &p, &err));
-    sl_assert_ok(sl_perturber_apply(p, x.x, N, 0, 2, 0, .2, &(sl_perturbed){ .x = whole, .valid = valid }, &err));
-    sl_assert_ok(sl_perturber_apply(p, x.x, 31, 0, 2, 0, .2, &(sl_perturbed){ .x = part, .valid = valid }, &err));
-    sl_assert_ok(sl_perturber_apply(p, x.x + 31 * D, N - 31, 31, 2, 0, .2, &(sl_perturbed){ .x = part + 31 * D, .valid = valid }, &err));
+    sl_assert_ok(sl_perturber_new(u.s, &c, NULL, 0, &p, &err));
+    sl_assert_ok(sl_perturber_apply(p, u.x.x, N, 0, 2, 0, .2, &(sl_perturbed){ .x = whole, .valid = valid }, &err));
+    sl_assert_ok(sl_perturber_apply(p, u.x.x, 31, 0, 2, 0, .2, &(sl_perturbed){ .x = part, .valid = valid }, &err));
+    sl_assert_ok(sl_perturber_apply(p, u.x.x + 31 * D, N - 31, 31, 2, 0, .2, &(sl_perturbed){ .x = part + 31 * D, .valid = valid }, &err));
     sl_assert_same_bits("cut", whole, part, sizeof whole);
     sl_perturber_free(p);
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
-}
-
-static void encode(sl_ctx *ctx, sl_sae *s, const float *x, sl_codes *z)
-{
-    sl_err err;
-    sl_assert_ok(sl_codes_new(ctx, N, F, z, &err));
-    sl_assert_ok(sl_sae_encode(s, x, N, z, NULL, &err));
-}
-
-static double at(const sl_codes *z, int row, int f)
-{
-    for (int64_t e = z->row_ptr[row]; e < z->row_ptr[row + 1]; e++)
-        if (z->idx[e] == f)
-            return (double)z->val[e];
-    return 0;
+    end(&u);
 }
 
 /* x' - x is the sum over latents of (z* - z) times the decoder's row: of featdrop, of equivariant inject and of latent. */
@@ -113,43 +124,36 @@ static void targets_say_what_was_moved(void **state)
     (void)state;
     static result r;
     static const int types[] = { SL_PERTURB_FEATDROP, SL_PERTURB_INJECT, SL_PERTURB_LATENT };
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
+    subject u;
     sl_tensor W;
     sl_err err;
-    rows x;
-    sl_codes z;
-    rows_normal(&x, N, D, 0, 1);
-    encode(ctx, s, x.x, &z);
-    sl_assert_ok(sl_sae_weight(s, "W_dec", &W, &err));
+    begin(&u);
+    sl_assert_ok(sl_sae_weight(u.s, "W_dec", &W, &err));
     for (int i = 0; i < 3; i++) {
         sl_perturb_config c = config(types[i]);
         c.q = 2;
-        apply(ctx, s, &c, x.x, 0, .4, &r);
+        apply(u.ctx, u.s, &c, u.x.x, 0, .4, &r);
         for (int b = 0; b < N; b++) {
             double want[D] = { 0 };
             int moved = 0;
             for (int f = 0; f < F; f++) {
-                double by = at(&r.z, b, f) - at(&z, b, f);
+                double by = at(&r.z, b, f) - at(&u.z, b, f);
                 moved += fabs(by) > 0;
                 for (int j = 0; j < D; j++)
                     want[j] += by * (double)((float *)W.data)[f * D + j];
                 if (types[i] == SL_PERTURB_INJECT)
-                    assert_true(by >= 0 && (by == 0 || at(&z, b, f) == 0)); /* only latents that were off */
+                    assert_true(by >= 0 && (by == 0 || at(&u.z, b, f) == 0)); /* only latents that were off */
                 if (types[i] == SL_PERTURB_FEATDROP)
                     assert_true(by == 0 || at(&r.z, b, f) == 0);
             }
             assert_int_equal(r.valid[b], 1);
             assert_int_equal(moved, types[i] == SL_PERTURB_LATENT ? K : 2);
             for (int j = 0; j < D; j++)
-                assert_true(fabs(want[j] - ((double)r.x[b * D + j] - (double)x.x[b * D + j])) < 1e-5);
+                assert_true(fabs(want[j] - ((double)r.x[b * D + j] - (double)u.x.x[b * D + j])) < 1e-5);
         }
-        sl_codes_release(ctx, &r.z);
+        sl_codes_release(u.ctx, &r.z);
     }
-    sl_codes_release(ctx, &z);
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
+    end(&u);
 }
 
 /* I.6: pre-activations of x + sum alpha_j d_j are a + sum alpha_j M_j, M = W_enc W_dec^T. */
@@ -157,35 +161,28 @@ static void injection_is_leakage(void **state)
 {
     (void)state;
     static result r;
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
-    sl_codes z;
-    rows x;
-    rows_normal(&x, N, D, 0, 1);
-    encode(ctx, s, x.x, &z);
+    subject u;
+    begin(&u);
     sl_perturb_config c = config(SL_PERTURB_INJECT);
-    apply(ctx, s, &c, x.x, 0, -1, &r);
-    const float *We = s->W_enc->value.data, *Wd = s->W_dec->value.data;
+    apply(u.ctx, u.s, &c, u.x.x, 0, -1, &r);
+    const float *We = u.s->W_enc->value.data, *Wd = u.s->W_dec->value.data;
     for (int b = 0; b < N; b++)
         for (int f = 0; f < F; f++) {
             double direct = 0, leaked = 0;
             for (int j = 0; j < D; j++) {
                 direct += (double)We[f * D + j] * (double)r.x[b * D + j];
-                leaked += (double)We[f * D + j] * (double)x.x[b * D + j];
+                leaked += (double)We[f * D + j] * (double)u.x.x[b * D + j];
             }
             for (int g = 0; g < F; g++) {
-                double alpha = at(&r.z, b, g) - at(&z, b, g), m = 0;
+                double alpha = at(&r.z, b, g) - at(&u.z, b, g), m = 0;
                 for (int j = 0; alpha > 0 && j < D; j++)
                     m += (double)We[f * D + j] * (double)Wd[g * D + j];
                 leaked += alpha * m;
             }
             assert_true(fabs(direct - leaked) < 1e-4);
         }
-    sl_codes_release(ctx, &z);
-    sl_codes_release(ctx, &r.z);
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
+    sl_codes_release(u.ctx, &r.z);
+    end(&u);
 }
 
 /* with_gauss: the same injection and target, and noise of exactly that size more. */
@@ -193,26 +190,22 @@ static void noise_on_top_of_an_injection(void **state)
 {
     (void)state;
     static result plain, more;
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
-    rows x;
-    rows_normal(&x, N, D, 0, 1);
+    subject u;
+    begin(&u);
     sl_perturb_config c = config(SL_PERTURB_INJECT);
-    apply(ctx, s, &c, x.x, 0, -1, &plain);
+    apply(u.ctx, u.s, &c, u.x.x, 0, -1, &plain);
     c.with_gauss = .3;
-    apply(ctx, s, &c, x.x, 0, -1, &more);
+    apply(u.ctx, u.s, &c, u.x.x, 0, -1, &more);
     for (int b = 0; b < N; b++) {
         assert_int_equal(more.valid[b], plain.valid[b]);
-        double got = size(more.x + b * D, plain.x + b * D) / size(x.x + b * D, NULL);
+        double got = size(more.x + b * D, plain.x + b * D) / size(u.x.x + b * D, NULL);
         assert_true(!plain.valid[b] || fabs(got - .3) < 1e-5);
         for (int f = 0; f < F; f++)
             assert_true(at(&more.z, b, f) == at(&plain.z, b, f));
     }
-    sl_codes_release(ctx, &plain.z);
-    sl_codes_release(ctx, &more.z);
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
+    sl_codes_release(u.ctx, &plain.z);
+    sl_codes_release(u.ctx, &more.z);
+    end(&u);
 }
 
 static void quantisation_by_hand(void **state)
@@ -239,22 +232,18 @@ static void opposite_views_cancel(void **state)
 {
     (void)state;
     static result a, b;
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
-    rows x;
-    rows_normal(&x, N, D, 0, 1);
+    subject u;
+    begin(&u);
     sl_perturb_config c = config(SL_PERTURB_GAUSS);
     c.antithetic = true;
     c.views = 2;
-    apply(ctx, s, &c, x.x, 0, .2, &a);
-    apply(ctx, s, &c, x.x, 1, .2, &b);
+    apply(u.ctx, u.s, &c, u.x.x, 0, .2, &a);
+    apply(u.ctx, u.s, &c, u.x.x, 1, .2, &b);
     for (int i = 0; i < N * D; i++)
-        assert_true(fabs((double)a.x[i] + (double)b.x[i] - 2 * (double)x.x[i]) < 1e-5);
-    sl_codes_release(ctx, &a.z);
-    sl_codes_release(ctx, &b.z);
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
+        assert_true(fabs((double)a.x[i] + (double)b.x[i] - 2 * (double)u.x.x[i]) < 1e-5);
+    sl_codes_release(u.ctx, &a.z);
+    sl_codes_release(u.ctx, &b.z);
+    end(&u);
 }
 
 /* Rows of zeros are skipped and stay; a NaN is named; constant rows work. */
@@ -364,41 +353,35 @@ static void attacks_keep_to_the_bound(void **state)
     (void)state;
     static result r, random;
     static float inside[N * D];
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
-    sl_codes z, after;
-    rows x;
+    subject u;
+    sl_codes after;
     double attacked = 0, noisy = 0;
-    rows_normal(&x, N, D, 0, 1);
-    encode(ctx, s, x.x, &z);
+    begin(&u);
     sl_perturb_config c = config(SL_PERTURB_PGD), g = config(SL_PERTURB_GAUSS);
     c.attack_steps = 5;
     c.restarts = 2;
-    apply(ctx, s, &c, x.x, 0, .3, &r);
-    apply(ctx, s, &g, x.x, 0, .3, &random);
+    apply(u.ctx, u.s, &c, u.x.x, 0, .3, &r);
+    apply(u.ctx, u.s, &g, u.x.x, 0, .3, &random);
     for (int b = 0; b < N; b++) {
-        double by = .999 * fmin(radius(s, x.x, &z, b) / (.3 * size(x.x + b * D, NULL)), 1);
+        double by = .999 * fmin(radius(u.s, u.x.x, &u.z, b) / (.3 * size(u.x.x + b * D, NULL)), 1);
         for (int j = b * D; j < (b + 1) * D; j++)
-            inside[j] = (float)((double)x.x[j] + by * ((double)r.x[j] - (double)x.x[j]));
+            inside[j] = (float)((double)u.x.x[j] + by * ((double)r.x[j] - (double)u.x.x[j]));
     }
-    encode(ctx, s, inside, &after);
-    assert_int_equal(after.row_ptr[N], z.row_ptr[N]);
-    sl_assert_same_bits("support", after.idx, z.idx, (size_t)z.row_ptr[N] * sizeof *z.idx);
+    encode(u.ctx, u.s, inside, &after);
+    assert_int_equal(after.row_ptr[N], u.z.row_ptr[N]);
+    sl_assert_same_bits("support", after.idx, u.z.idx, (size_t)u.z.row_ptr[N] * sizeof *u.z.idx);
     for (int way = 0; way < 2; way++) {
-        sl_codes_release(ctx, &after);
-        encode(ctx, s, way ? random.x : r.x, &after);
+        sl_codes_release(u.ctx, &after);
+        encode(u.ctx, u.s, way ? random.x : r.x, &after);
         for (int b = 0; b < N; b++)
             for (int f = 0; f < F; f++)
-                *(way ? &noisy : &attacked) += pow(at(&after, b, f) - at(&z, b, f), 2);
+                *(way ? &noisy : &attacked) += pow(at(&after, b, f) - at(&u.z, b, f), 2);
     }
     assert_true(attacked > 1.5 * noisy);
-    sl_codes_release(ctx, &after);
-    sl_codes_release(ctx, &z);
-    sl_codes_release(ctx, &r.z);
-    sl_codes_release(ctx, &random.z);
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
+    sl_codes_release(u.ctx, &after);
+    sl_codes_release(u.ctx, &r.z);
+    sl_codes_release(u.ctx, &random.z);
+    end(&u);
 }
 
 /* ---- selection, controller ---- */
@@ -407,25 +390,18 @@ static void selections_choose_the_inactive(void **state)
 {
     (void)state;
     static result r;
-    sl_ctx *ctx = sl_test_ctx(1);
-    sl_sae *s = topk(ctx);
-    sl_codes z;
-    rows x;
-    rows_normal(&x, N, D, 0, 1);
-    encode(ctx, s, x.x, &z);
+    subject u;
+    begin(&u);
     for (int how = SL_SELECT_NN; how <= SL_SELECT_UNIFORM; how++) {
         sl_perturb_config c = config(SL_PERTURB_INJECT);
         c.select = how;
         c.q = 3;
-        apply(ctx, s, &c, x.x, 0, -1, &r);
+        apply(u.ctx, u.s, &c, u.x.x, 0, -1, &r);
         for (int b = 0; b < N; b++)
             assert_int_equal(r.z.row_ptr[b + 1] - r.z.row_ptr[b], K + 3);
-        sl_codes_release(ctx, &r.z);
+        sl_codes_release(u.ctx, &r.z);
     }
-    sl_codes_release(ctx, &z);
-    rows_release(&x);
-    sl_sae_free(s);
-    sl_ctx_free(ctx);
+    end(&u);
 }
 
 /* I.18: with FSS = 1 - eps the controller brings eps to 1 - target, or to its limit. */

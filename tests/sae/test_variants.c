@@ -1,6 +1,7 @@
 /* What every variant promises of its mathematics, over the registry and the table of cases: gradients, numbers of latents, features without
  * an order, linear decoding, folding. Of its training: test_variants_train.c. */
 #include "cases.h"
+#include "loss.h"
 #include "rows.h"
 #include "support.h"
 
@@ -108,12 +109,7 @@ static void stop(problem *p)
 static sl_var build(sl_tape *t, void *user)
 {
     problem *p = user;
-    sl_var x = sl_const(t, &p->xt);
-    sl_sae_pass pass = sl_sae_forward(t, p->s, x, p->s->ops->d_out ? sl_const(t, &p->yt) : x, &p->batch);
-    sl_var loss = p->s->ops->loss(t, p->s, &pass, &p->batch);
-    if (p->flip) /* value -L, gradient +dL: a wrong sign */
-        loss = sl_add(t, loss, sl_scale(t, sl_stop_grad(t, loss), -2));
-    return loss;
+    return loss_to_check(t, p->s, &p->xt, p->s->ops->d_out ? &p->yt : &p->xt, &p->batch, p->flip);
 }
 
 static int64_t trained_numel(const sl_sae *s)

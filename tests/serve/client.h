@@ -64,14 +64,16 @@ static inline answer client_bytes(int port, const void *bytes, size_t n, bool en
     return a;
 }
 
-/* METHOD /target with a JSON body (NULL: none). Free a.all. */
-static inline answer client_ask(int port, const char *method, const char *target, const char *json)
+/* METHOD /target with a header line ("Name: value") and a JSON body (NULL: none). Free a.all. */
+static inline answer client_ask_with(int port, const char *method, const char *target, const char *header, const char *json)
 {
     char *bytes = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&bytes, &n);
     assert_non_null(f);
     fprintf(f, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n", method, target);
+    if (header)
+        fprintf(f, "%s\r\n", header);
     if (json)
         fprintf(f, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(json));
     fprintf(f, "\r\n%s", json ? json : "");
@@ -80,6 +82,8 @@ static inline answer client_ask(int port, const char *method, const char *target
     free(bytes);
     return a;
 }
+
+static inline answer client_ask(int port, const char *method, const char *target, const char *json) { return client_ask_with(port, method, target, NULL, json); }
 
 /* The same, with the status that is expected and the answer as JSON; json_decref. */
 static inline json_t *client_json(int port, const char *method, const char *target, const char *json, int status)

@@ -202,6 +202,20 @@ static void orders(void **state)
 
 /* ---- answering ---- */
 
+/* What is no answer to the question `id` is refused; one that is goes in once. */
+static void answer_one(sl_raters *r, int64_t rater, const char *id, const json_t *answer, int ms)
+{
+    json_t *wrong = json_pack("{s:i}", "choice", 7);
+    sl_assert_fails(sl__rater_answer(r, rater, id, wrong, 10, "t", &err), SL_ARG, "no answer to the question");
+    sl_assert_fails(sl__rater_answer(r, rater, id, NULL, 10, "t", &err), SL_ARG, "no answer to the question");
+    sl_assert_fails(sl__rater_answer(r, rater, id, answer, -1, "t", &err), SL_ARG, "a week");
+    sl_assert_fails(sl__rater_answer(r, rater, "no such item", answer, 10, "t", &err), SL_MISSING, "no such question");
+    sl_assert_ok(sl__rater_answer(r, rater, id, answer, ms, "t", &err));
+    sl_assert_ok(sl__rater_answer(r, rater, id, answer, 999, "t", &err)); /* sent again: kept once */
+    sl_assert_fails(sl__rater_answer(r, rater, id, wrong, 10, "t", &err), SL_EXISTS, "otherwise already");
+    json_decref(wrong);
+}
+
 static void answers_one_by_one(void **state)
 {
     (void)state;
@@ -229,14 +243,7 @@ static void answers_one_by_one(void **state)
         }
         const char *id = json_string_value(json_object_get(item, "id"));
         answer = material_answer(item, k);
-        json_t *wrong = json_pack("{s:i}", "choice", 7);
-        sl_assert_fails(sl__rater_answer(r, rater, id, wrong, 10, "t", &err), SL_ARG, "no answer to the question");
-        sl_assert_fails(sl__rater_answer(r, rater, id, NULL, 10, "t", &err), SL_ARG, "no answer to the question");
-        sl_assert_fails(sl__rater_answer(r, rater, id, answer, -1, "t", &err), SL_ARG, "a week");
-        sl_assert_fails(sl__rater_answer(r, rater, "no such item", answer, 10, "t", &err), SL_MISSING, "no such question");
-        sl_assert_ok(sl__rater_answer(r, rater, id, answer, 10 + k, "t", &err));
-        sl_assert_ok(sl__rater_answer(r, rater, id, answer, 999, "t", &err)); /* sent again: kept once */
-        sl_assert_fails(sl__rater_answer(r, rater, id, wrong, 10, "t", &err), SL_EXISTS, "otherwise already");
+        answer_one(r, rater, id, answer, 10 + k);
         if (k == 0) { /* the other rater has another question up */
             snprintf(first, sizeof first, "%s", id);
             sl_assert_ok(sl__rater_next(r, 1, &other, &err));
@@ -249,18 +256,15 @@ static void answers_one_by_one(void **state)
             sl_raters_close(r);
             sl_assert_ok(sl_raters_open(ctx, dir, &r, &err));
         }
-        json_decref(wrong);
         json_decref(answer);
         json_decref(next);
     }
     sl_raters_state s;
     sl_assert_ok(sl_raters_tell(r, &s, &err));
     assert_true(s.n_answers == total && s.n_turns == 2 * total && s.n_raters == 2 && s.n_raters_begun == 1 && !s.frozen && !s.opened && !s.simulated);
-    /* append-only, whoever asks */
-    assert_int_equal(sqlite3_exec(r->db, "UPDATE answer SET ms = 0", NULL, NULL, NULL), SQLITE_CONSTRAINT);
-    assert_int_equal(sqlite3_exec(r->db, "DELETE FROM answer", NULL, NULL, NULL), SQLITE_CONSTRAINT);
-    assert_int_equal(sqlite3_exec(r->db, "UPDATE item SET payload = ''", NULL, NULL, NULL), SQLITE_CONSTRAINT);
-    assert_int_equal(sqlite3_exec(r->db, "DELETE FROM event", NULL, NULL, NULL), SQLITE_CONSTRAINT);
+    static const char *const changes[] = { "UPDATE answer SET ms = 0", "DELETE FROM answer", "UPDATE item SET payload = ''", "DELETE FROM event" };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) /* append-only, whoever asks */
+        assert_int_equal(sqlite3_exec(r->db, changes[i], NULL, NULL, NULL), SQLITE_CONSTRAINT);
     sl_assert_ok(sl_raters_freeze(r, &err));
     sl_assert_fails(sl_raters_freeze(r, &err), SL_EXISTS, "frozen already");
     answer = json_pack("{s:i}", "choice", 1);

@@ -39,19 +39,9 @@ static void close_site(site *s)
 /* One request with the link's secret (NULL: none). Free a.all. */
 static answer ask(int port, const char *method, const char *target, const char *token, const char *body)
 {
-    char *bytes = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&bytes, &n);
-    fprintf(f, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n", method, target);
-    if (token)
-        fprintf(f, "X-Rater: %s\r\n", token);
-    if (body)
-        fprintf(f, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
-    fprintf(f, "\r\n%s", body ? body : "");
-    fclose(f);
-    answer a = client_bytes(port, bytes, n, false);
-    free(bytes);
-    return a;
+    char header[128];
+    snprintf(header, sizeof header, "X-Rater: %s", token ? token : "");
+    return client_ask_with(port, method, target, token ? header : NULL, body);
 }
 
 static json_t *ask_json(int port, const char *method, const char *target, const char *token, const char *body, int *status)
