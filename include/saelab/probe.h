@@ -27,7 +27,7 @@ sl_status sl_probe_score_of(sl_ctx *ctx, const double *f, const uint8_t *y, int6
 /* ---- properties read off the text ---- */
 
 /* Label sets of the tokens corpus.doc[doc] + pos: first_letter (26; of the ASCII word that the token's first letter is in), capital, digit, quoted
- * (inside "..." or curly quotes of the same paragraph), language (of the document, by its function words: SL_LANGUAGES). A token of white space
+ * (inside "..." or curly quotes of the same paragraph), language (of the document, by its function words: sl_languages). A token of white space
  * alone has no label. Free with sl_labels_free. */
 sl_status sl_labels_of_text(sl_ctx *ctx, const sl_corpus *c, const int32_t *doc, const int32_t *pos, int64_t n_rows, sl_label_set **out, int *n_sets, sl_err *err) SL_USE_RESULT;
 void sl_labels_free(sl_ctx *ctx, sl_label_set *sets, int n_sets); /* NULL is legal */

@@ -17,7 +17,7 @@ typedef struct head {
     int64_t tp, dp;          /* T and hd in whole panels */
     float scale, keep;       /* 1 / sqrt(hd), 1 / (1 - p) */
     const sl_mask_key *drop; /* NULL: no dropout */
-    uint16_t *lane;          /* room of sl_head_lanes */
+    uint16_t *lane;          /* room of head_lane_floats */
 } head;
 
 static inline head head_at(const sl_attn *a, const float *qkv, int64_t bh)
