@@ -13,5 +13,7 @@ double sl_quantile(const double *v, int64_t n, double p)
     int64_t i = (int64_t)at;
     if (i >= n - 1)
         return v[n - 1];
-    return v[i] == v[i + 1] ? v[i] : v[i] + (at - (double)i) * (v[i + 1] - v[i]); /* equals may be infinite: no difference then */
+    if (at == (double)i || v[i] == v[i + 1]) /* the next one may be infinite: no arithmetic with it */
+        return v[i];
+    return v[i] + (at - (double)i) * (v[i + 1] - v[i]);
 }
