@@ -58,7 +58,7 @@ static int64_t own_width(const sl_sae_train_config *t, int64_t d_in) { return t-
 /* d_sae of an arm: its own, or the one that gives it as many trained numbers as the arm named by size_of. */
 static sl_status width_of(const sl_job *j, int64_t d_in, int64_t *d_sae, sl_err *err)
 {
-    const sl_arm *a = j->t->arm, *of = a->how.size_of ? sl_plan_named(j->r->plan, a->how.size_of, j->t->i_set) : NULL;
+    const sl_arm *a = j->t->arm, *of = a->as_large_as;
     int64_t n;
     *d_sae = own_width(&a->train, d_in);
     if (!of)
@@ -230,8 +230,8 @@ static json_t *sae_fields(const sl_run *r, const sl_trained *t)
     if (t->arm->how.steps_of)
         json_object_set_new(arm, "steps", json_string(steps));
     f = json_pack("{s:o, s:I}", "arm", arm, "seed", (json_int_t)t->seed);
-    if (t->arm->how.size_of)
-        json_object_set_new(f, "size_of", sl_arm_json(sl_plan_named(r->plan, t->arm->how.size_of, t->i_set)));
+    if (t->arm->as_large_as)
+        json_object_set_new(f, "size_of", sl_arm_json(t->arm->as_large_as));
     if (t->arm->variant && t->arm->perturb.early_stop)
         json_object_set_new(f, "check", g->world ? json_integer(g->set->size.eval_rows) : json_string(g->check.key));
     return f;

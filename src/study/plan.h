@@ -81,6 +81,7 @@ typedef struct sl_arm {
     const sl_variant_info *variant;    /* NULL: a baseline */
     const sl_baseline_info *baseline;  /* NULL: an SAE */
     void *own;                         /* the option struct of the variant or the baseline */
+    const struct sl_arm *as_large_as;  /* what size_of names, on the same data; NULL: nothing */
 } sl_arm;
 
 typedef struct sl_cell { int arm, set; sl_arm is; } sl_cell; /* one arm on one data set */
@@ -121,7 +122,6 @@ json_t *sl_plan_set_json(const sl_plan_set *s);
 sl_status sl_plan_names(sl_ctx *ctx, const char *study_dir, char *out, size_t size, sl_err *err) SL_USE_RESULT;
 /* The arm on the data set; NULL where it is not on it. */
 const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set);
-const sl_arm *sl_plan_named(const sl_plan *p, const char *arm, int set); /* NULL: no such arm, or not on that data set */
 /* How often the arm is trained on the data set: seeds, times folds on the text. */
 int64_t sl_plan_replicates(const sl_plan *p, const sl_arm *a, int set);
 

@@ -268,14 +268,16 @@ static sl_status check_steps_of(const sl_plan *p, const char *where, sl_err *err
 }
 
 /* size_of stands in a topk arm and names another SAE on the same data that has a size of its own. */
-static sl_status check_size_of(const sl_plan *p, const char *where, sl_err *err)
+static sl_status resolve_size_of(sl_plan *p, const char *where, sl_err *err)
 {
     for (int c = 0; c < p->n_cells; c++) {
-        const sl_arm *a = &p->cell[c].is, *of = sl_plan_named(p, a->how.size_of, p->cell[c].set);
+        sl_arm *a = &p->cell[c].is;
+        const sl_arm *of = sl_plan_cell(p, arm_named(p, a->how.size_of), p->cell[c].set);
         if (!a->how.size_of)
             continue;
         if (!a->variant || strcmp(a->variant->name, "topk") != 0 || !of || !of->variant || of->how.size_of)
             return sl_fail(err, SL_CONFIG, where, "in a topk arm, another SAE on the same data with a size of its own", "size_of of arm '%s' is '%s'", a->name, a->how.size_of);
+        a->as_large_as = of;
     }
     return SL_OK;
 }
@@ -339,7 +341,7 @@ sl_status sl_plan_read_arms(sl_plan *p, sl_ynode run, sl_ynode profile, sl_err *
         return sl_fail(err, SL_CONFIG, "reference", "an arm of the run", "run %s has no arm '%s'", p->run_name, p->run.reference);
     SL_TRY(check_tokens(p, where, err));
     SL_TRY(check_steps_of(p, where, err));
-    return check_size_of(p, where, err);
+    return resolve_size_of(p, where, err);
 }
 
 const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set)
@@ -349,8 +351,6 @@ const sl_arm *sl_plan_cell(const sl_plan *p, int arm, int set)
             return &p->cell[c].is;
     return NULL;
 }
-
-const sl_arm *sl_plan_named(const sl_plan *p, const char *arm, int set) { return sl_plan_cell(p, arm_named(p, arm), set); }
 
 int64_t sl_plan_replicates(const sl_plan *p, const sl_arm *a, int set)
 {

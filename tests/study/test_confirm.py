@@ -21,6 +21,8 @@ confirm:
     inject: {ratio: 2, variant: topk, perturb: {type: inject, gamma: .3}}
     wild: {variant: topk, lr: 10, clip: 0}
     random: {baseline: random, rows: 500}
+    poly: {variant: polysae, rank: 8}
+    as_large: {variant: topk, size_of: poly}
     pilot_base: {of: pilot, at: 1, seeds: 1, variant: topk}
   design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
            stability_rows: 200, noise: gauss, uniform: uniform}
@@ -34,6 +36,7 @@ confirm:
     uniform: {like: inject, perturb: {select: uniform}}
     direct: {like: inject, perturb: {type: direct}}
     random: {of: random}
+    as_large: {of: as_large}
 """
 
 
@@ -46,6 +49,17 @@ def figures(place):
     return json.dumps({k: got[k] for k in ("decision", "values", "chosen", "targeting")}, sort_keys=True)
 
 
+def widths(place):
+    """d_sae of all SAEs in the cache."""
+    found = set()
+    for folder, _, names in os.walk(place.env["SAELAB_CACHE"]):
+        if "sae_weights.safetensors" in names:
+            with open(os.path.join(folder, "sae_weights.safetensors"), "rb") as f:
+                head = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+            found.add(head["W_enc"]["shape"][1])
+    return found
+
+
 def what_it_leaves(place):
     place.write("experiment.yaml", PLAN)
     out, _ = confirm(place)
@@ -54,7 +68,7 @@ def what_it_leaves(place):
     assert got["decision"]["verdict"] in ("SUPPORTED", "NOT SUPPORTED", "INCONCLUSIVE")
     assert len(got["decision"]["checks"]) == 2 + 4 and len(got["targeting"]["checks"]) == 1
     arms = got["values"]["toy_128"]
-    assert set(arms) == {"base", "base_1", "base_2", "treatment", "wild", "inject", "uniform", "direct", "random"}
+    assert set(arms) == {"base", "base_1", "base_2", "treatment", "wild", "inject", "uniform", "direct", "random", "as_large"}
     assert all(len(arms[a]["f1_h"]) == 2 for a in arms)
     chosen = got["chosen"]
     ratio = got["ratio"]
@@ -67,12 +81,15 @@ def what_it_leaves(place):
     assert chosen["uniform"]["options"]["toy_128"]["perturb"]["select"] == "uniform"
     records = [json.loads(line) for line in open(place.path("confirm", "results.jsonl"))]
     phases = [r["phase"] for r in records]
-    assert phases.count("pilot") == 1 and phases.count("confirmation") == 18 and phases.count("screening") == 12 and phases.count("retuning") == {"i": 8, "g": 12}[chosen["treatment"]["setting"][0]]
+    assert phases.count("pilot") == 1 and phases.count("confirmation") == 20 and phases.count("screening") == 14 and phases.count("retuning") == {"i": 10, "g": 14}[chosen["treatment"]["setting"][0]]
     assert {r["seed_init"] for r in records if r["phase"] == "confirmation"} == {7, 8}
     assert {r["seed_init"] for r in records if r["phase"] == "screening"} == {100, 101}
     page, notes = open(place.path("confirm", "report.html")).read(), open(place.path("confirm", "results.md")).read()
     for word in ("Every seed: f1_h", "The pilot, run again", "Failed fits", "What the selection seeds chose"):
         assert word in page and word in notes, word
+    d, rank = 64, 8
+    as_large = round((64 * (2 * d + 1) + d + 64 * rank + 2 * rank * d + 2 - d) / (2 * d + 1))  # polysae's W_enc, b_enc, W_dec, b_dec, U, C_2, C_3, lambdas
+    assert widths(place) == {64, as_large}, widths(place)
     # the same arms and seeds see the same rows: base and base_1 differ by their steps alone
     assert arms["base"]["l0"] and arms["treatment"]["f1_h"] != arms["base"]["f1_h"]
     _, err = confirm(place)
