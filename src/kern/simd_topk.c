@@ -28,11 +28,12 @@ bool SL_V(sl_topk_memory)(topk *j, const sl_kern *k, int64_t packed)
     j->packed = sl_kern_scratch(k, SL_SIMD_B, (size_t)packed * sizeof(float));
     j->at = sl_kern_scratch(k, SL_SCRATCH_ENTRY, m * cap * sizeof *j->at);
     j->val = sl_kern_scratch(k, SL_SCRATCH_ENTRY_ROW, m * cap * sizeof *j->val);
-    j->norm = sl_kern_scratch(k, SL_SIMD_ROWS, m * (2 * sizeof(float) + 2 * sizeof(int32_t)));
+    j->norm = sl_kern_scratch(k, SL_SIMD_ROWS, m * (3 * sizeof(float) + 2 * sizeof(int32_t)));
     if (!j->share || !j->packed || !j->at || !j->val || !j->norm)
         return false;
     j->limit = j->norm + m;
-    j->count = (int32_t *)(void *)(j->limit + m);
+    j->slack = j->limit + m;
+    j->count = (int32_t *)(void *)(j->slack + m);
     j->exact = j->count + m;
     return true;
 }
@@ -166,6 +167,8 @@ static void encode(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, con
     SL_V(sl_topk_f32_cut)(&j, j.m, team);
     if ((!skip && !SL_V(sl_topk_int8_begin)(&j, k, j.m) && sl_kern_failed(k)) || !SL_V(sl_topk_memory)(&j, k, j.nc * j.d))
         return;
+    j.tight = !j.int8;
+    j.most = j.tight ? sl_min64(j.cap, 3 * j.k + 4 * NR) : j.cap;
     for (int64_t at_once = j.m; j.r0 < B; j.r0 += j.m) {
         j.m = sl_min64(at_once, B - j.r0);
         begin_rows(&j, team);

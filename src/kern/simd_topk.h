@@ -21,10 +21,12 @@ typedef struct topk {
     int64_t n, d, k;
     int64_t r0, m;               /* rows in hand, [r0, r0 + m), in blocks of mc: */
     int64_t mc, nc;              /* rows of a block; candidates of a part of W */
-    int64_t cap;
+    int64_t cap, most;           /* proposals of a row: room; they are thinned out when there are more than most - NR */
     int32_t *at;                 /* [m, cap] proposed candidates, ascending; ~candidate where val is exact, */
     float *val;                  /* [m, cap] else an upper bound of it */
     float *norm, *limit;         /* [m] |x| rounded up; at most the k-th largest exact value, 0 while unknown */
+    float *slack;                /* [m] what bounds of the product in f32 have been raised by at most */
+    bool tight;                  /* all bounds are of that product: they alone tell the limit */
     int32_t *count;              /* [m] proposals, -1: exact values of all candidates needed */
     int32_t *exact;              /* [m] list of such rows */
     int64_t p0, p1;              /* the part of W in hand, [p0, p1) */

@@ -84,23 +84,67 @@ static int64_t make_exact(topk *j, int64_t r, int32_t first, float from)
     return made;
 }
 
-/* Raises the limit to the k-th largest exact value and drops what cannot reach it. sort: [cap] */
-static void raise_limit(topk *j, int64_t r, float *sort)
+/* Drops what cannot reach the limit. */
+static void drop(topk *j, int64_t r)
 {
     int32_t *at = j->at + r * j->cap, n = j->count[r], kept = 0;
     float *val = j->val + r * j->cap;
-    int64_t known = 0;
-    for (int32_t i = 0; i < n; i++)
-        if (at[i] < 0 && val[i] >= j->limit[r])
-            sort[known++] = val[i];
-    if (known >= j->k)
-        j->limit[r] = fmaxf(j->limit[r], SL_V(sl_topk_kth)(sort, known, j->k));
     for (int32_t i = 0; i < n; i++) {
         at[kept] = at[i];
         val[kept] = val[i];
         kept += !(val[i] < j->limit[r]);
     }
     j->count[r] = kept;
+}
+
+/* Raises the limit to the k-th largest exact value. sort: [cap] */
+static void raise_limit(topk *j, int64_t r, float *sort)
+{
+    const int32_t *at = j->at + r * j->cap;
+    const float *val = j->val + r * j->cap;
+    int64_t known = 0;
+    for (int32_t i = 0; i < j->count[r]; i++)
+        if (at[i] < 0 && val[i] >= j->limit[r])
+            sort[known++] = val[i];
+    if (known >= j->k)
+        j->limit[r] = fmaxf(j->limit[r], SL_V(sl_topk_kth)(sort, known, j->k));
+    drop(j, r);
+}
+
+/* How many of v [n] are not below t; v is readable up to the next whole vector. */
+static int64_t count_from(const float *v, int64_t n, float t)
+{
+    int64_t i = 0, count = 0;
+    for (; i + VW <= n; i += VW)
+        count += __builtin_popcount(vf_not_below(vf_load(v + i), vf_set(t)));
+    return i < n ? count + __builtin_popcount(vf_not_below(vf_load(v + i), vf_set(t)) & ((1u << (n - i)) - 1)) : count;
+}
+
+/* Raises the limit by bounds alone: a value is at most 2 slack below its bound, and a third pays for the roundings of the bound and of what
+ * is done here. By halving, so a little below what the k-th largest bound would give. */
+static void raise_by_bounds(topk *j, int64_t r)
+{
+    enum { HALVINGS = 16, NEAR = 8 };
+    const float *val = j->val + r * j->cap;
+    int64_t n = j->count[r];
+    float low = j->limit[r], high = low;
+    if (n < j->k || count_from(val, n, INFINITY) > 0)
+        return;
+    for (int64_t i = 0; i < n; i++)
+        high = val[i] > high ? val[i] : high;
+    for (int i = 0; i < HALVINGS; i++) {
+        float middle = low + (high - low) / 2;
+        int64_t reach = count_from(val, n, middle);
+        if (reach < j->k) {
+            high = middle;
+            continue;
+        }
+        low = middle;
+        if (reach <= j->k + j->k / NEAR)
+            break;
+    }
+    j->limit[r] = fmaxf(j->limit[r], low - 3 * j->slack[r]);
+    drop(j, r);
 }
 
 /* Makes the k that look best exact. */
@@ -119,6 +163,10 @@ static int64_t make_best_exact(topk *j, int64_t r, float *sort)
 /* Room for another panel of proposals, if it takes making all of them exact. */
 static void make_room(topk *j, int64_t r, float *sort)
 {
+    if (j->tight)
+        raise_by_bounds(j, r);
+    if (j->count[r] + NR <= j->cap)
+        return;
     make_best_exact(j, r, sort);
     if (j->count[r] + NR > j->cap) {
         make_exact(j, r, 0, j->limit[r]);
@@ -143,7 +191,7 @@ void SL_V(sl_topk_propose)(topk *j, int64_t r, int64_t p, uint32_t hits, const f
         val[n++] = bounds[c];
     }
     j->count[r] = n;
-    if (n + NR > j->cap)
+    if (n + NR > j->most)
         make_room(j, r, topk_sort(j, omp_get_thread_num()));
 }
 
@@ -160,6 +208,10 @@ int64_t SL_V(sl_topk_rescore)(topk *j, int64_t r)
     float *sort = topk_sort(j, omp_get_thread_num());
     if (j->count[r] < 0)
         return 0;
+    if (j->tight) {
+        raise_by_bounds(j, r);
+        return 0;
+    }
     int64_t made = 0;
     if (!(j->limit[r] > 0))
         made = make_best_exact(j, r, sort);
@@ -204,7 +256,8 @@ static void decide(topk *j, int64_t r)
     float *sort = topk_sort(j, omp_get_thread_num());
     if (j->count[r] < 0)
         return;
-    make_best_exact(j, r, sort);
+    if (!j->tight)
+        make_best_exact(j, r, sort);
     make_exact(j, r, 0, -INFINITY);
     choose(j, r, j->val + r * j->cap, j->at + r * j->cap, j->count[r], sort);
 }

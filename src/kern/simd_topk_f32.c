@@ -127,7 +127,7 @@ static void screen(topk *j, int64_t i, int64_t m, float *pad)
     memset(pad, 0, (size_t)(MR * j->d) * sizeof *pad);
     memcpy(pad, x + (m - part) * j->d, (size_t)(part * j->d) * sizeof *pad);
     for (int64_t r = 0; r < m; r++)
-        slack[r] = slack_of(j, i + r);
+        slack[r] = j->slack[i + r] = slack_of(j, i + r);
     for (int64_t p = j->p0; p < j->p1; p += NR) {
         sum_panel(j, x, m, part ? pad : NULL, j->packed + (p - j->p0) * j->d, sums);
         filter(j, i, m, p, slack, sums);

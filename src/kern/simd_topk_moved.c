@@ -230,7 +230,7 @@ void SL_V(sl_simd_encode_moved)(const sl_kern *k, const sl_moved *m, const sl_te
         feature[f] = (int32_t)f;
     v.j.feature = feature;
     v.j.p1 = F;
-    v.j.cap = sl_round_up(sl_min64(F, 8 * v.j.k + 256) + 2 * NR, NR);
+    v.j.cap = v.j.most = sl_round_up(sl_min64(F, 8 * v.j.k + 256) + 2 * NR, NR);
     v.j.m = sl_min64(B, PROPOSALS / v.j.cap + 1);
     int team = sl_team(k, B * F);
     if (!begin(&v, k, team))
