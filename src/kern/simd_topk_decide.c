@@ -120,42 +120,46 @@ static int64_t count_from(const float *v, int64_t n, float t)
     return i < n ? count + __builtin_popcount(vf_not_below(vf_load(v + i), vf_set(t)) & ((1u << (n - i)) - 1)) : count;
 }
 
-/* Raises the limit by bounds alone: a value is at most 2 slack below its bound, and a third pays for the roundings of the bound and of what
- * is done here. By halving, so a little below what the k-th largest bound would give. */
-static void raise_by_bounds(topk *j, int64_t r)
+/* By halving: what at least k of v [n] reach, none of which is below low, and not many more than k. NaN counts as infinite. */
+static float reached(const float *v, int64_t n, int64_t k, float low)
 {
     enum { HALVINGS = 16, NEAR = 8 };
-    const float *val = j->val + r * j->cap;
-    int64_t n = j->count[r];
-    float low = j->limit[r], high = low;
-    if (n < j->k || count_from(val, n, INFINITY) > 0)
-        return;
+    float high = low;
     for (int64_t i = 0; i < n; i++)
-        high = val[i] > high ? val[i] : high;
+        high = v[i] > high && v[i] <= FLT_MAX ? v[i] : high;
     for (int i = 0; i < HALVINGS; i++) {
         float middle = low + (high - low) / 2;
-        int64_t reach = count_from(val, n, middle);
-        if (reach < j->k) {
+        int64_t reach = count_from(v, n, middle);
+        if (reach < k) {
             high = middle;
             continue;
         }
         low = middle;
-        if (reach <= j->k + j->k / NEAR)
+        if (reach <= k + k / NEAR)
             break;
     }
-    j->limit[r] = fmaxf(j->limit[r], low - 3 * j->slack[r]);
+    return low;
+}
+
+/* Raises the limit by bounds alone: a value is at most 2 slack below its bound, and a third pays for the roundings of the bound and of what
+ * is done here. */
+static void raise_by_bounds(topk *j, int64_t r)
+{
+    const float *val = j->val + r * j->cap;
+    int64_t n = j->count[r];
+    if (n < j->k || count_from(val, n, INFINITY) > 0)
+        return;
+    j->limit[r] = fmaxf(j->limit[r], reached(val, n, j->k, j->limit[r]) - 3 * j->slack[r]);
     drop(j, r);
 }
 
-/* Makes the k that look best exact. */
+/* Makes the k that look best exact, or a few more. */
 static int64_t make_best_exact(topk *j, int64_t r, float *sort)
 {
     int32_t n = j->count[r];
     if (n < j->k)
         return 0;
-    for (int32_t i = 0; i < n; i++)
-        sort[i] = j->val[r * j->cap + i];
-    int64_t made = make_exact(j, r, 0, SL_V(sl_topk_kth)(sort, n, j->k));
+    int64_t made = make_exact(j, r, 0, reached(j->val + r * j->cap, n, j->k, j->limit[r]));
     raise_limit(j, r, sort);
     return made;
 }
