@@ -194,6 +194,16 @@ static sl_features_opts options_for(cli *c, const build_cfg *k, const origin *o,
     return f;
 }
 
+/* What its compositions are, beside the index. */
+static sl_status save_compositions(cli *c, const char *dir, const scores *sc, sl_err *err)
+{
+    sl_features *f;
+    SL_TRY(sl_features_open(c->ctx, dir, false, &f, err));
+    sl_status st = sl_features_compositions_save(c->ctx, f, &sc->compositions, &sc->composed, err);
+    sl_features_close(f);
+    return st;
+}
+
 static sl_status build_one(cli *c, const build_cfg *k, origin *o, const char *path, int n_saes, sl_err *err)
 {
     sl_act_source *rows = NULL;
@@ -221,6 +231,8 @@ static sl_status build_one(cli *c, const build_cfg *k, origin *o, const char *pa
     sl_features_opts f = st == SL_OK ? options_for(c, k, o, rows) : k->f;
     if (st == SL_OK)
         st = sl_features_build(c->ctx, &in, &f, dir, &built, err);
+    if (st == SL_OK && sc.compositions.n_compositions > 0)
+        st = save_compositions(c, dir, &sc, err);
     if (st == SL_OK)
         report(c, dir, &built);
     scores_release(c, &sc);

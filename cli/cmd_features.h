@@ -12,7 +12,7 @@ sl_status run_world(cli *c, const char *run, const char *path, sl_world **out, s
 const char *run_dataset(cli *c, const char *run);
 
 /* Scores of each feature, NULL where there are none. */
-typedef struct scores { double *fss, *sci, *reproducibility; sl_composition_pictures compositions; } scores;
+typedef struct scores { double *fss, *sci, *reproducibility; sl_composition_pictures compositions; sl_gathered composed; /* the rows that those count in */ } scores;
 /* FSS and SCI on `rows_scored` rows (0: none); reproducibility among the seeds of the same arm, path being .../NAME-seedN; the compositions
  * that take part of a compositional SAE. What cannot be scored is
  * said in the log. */

@@ -75,7 +75,7 @@ sl_status run_world(cli *c, const char *run, const char *path, sl_world **out, s
 
 /* ---- scores ---- */
 
-enum { MOST_SEEDS = 16, MATCHED = 4096 /* matching is exact, and its time grows with the cube */, RATE_ROWS = 20000, COMPOSED_ROWS = 4096 };
+enum { MOST_SEEDS = 16, MATCHED = 4096 /* matching is exact, and its time grows with the cube */, RATE_ROWS = 20000, COMPOSED_ROWS = 4096, MOST_COMPOSITIONS = 4096 };
 
 void scores_release(cli *c, scores *s)
 {
@@ -83,6 +83,7 @@ void scores_release(cli *c, scores *s)
     sl_free(c->ctx, s->sci);
     sl_free(c->ctx, s->reproducibility);
     sl_composition_pictures_release(c->ctx, &s->compositions);
+    sl_gathered_release(c->ctx, &s->composed);
 }
 
 static sl_status stability(cli *c, sl_sae *s, sl_act_source *rows, int64_t n_rows, scores *out, sl_err *err)
@@ -184,19 +185,19 @@ static sl_status reproducibility(cli *c, const char *path, sl_act_source *rows, 
     return st;
 }
 
-/* Which latents take part in which compositions. */
+/* Which latents take part in which compositions, and how. */
 static sl_status compositions(cli *c, sl_sae *s, sl_act_source *rows, scores *out, sl_err *err)
 {
     sl_coder coder = sl_coder_of(s);
-    sl_gathered g = { 0 };
+    sl_gathered *g = &out->composed;
     sl_metrics m = { 0 };
     sl_composition_opts o = sl_composition_defaults();
     int64_t have = rows->info.n_rows;
     o.max_rows = COMPOSED_ROWS;
-    sl_status st = sl_gather(c->ctx, &coder, rows, have >= 0 && have < COMPOSED_ROWS ? have : COMPOSED_ROWS, 0, &g, err);
+    o.n_units = MOST_COMPOSITIONS;
+    sl_status st = sl_gather(c->ctx, &coder, rows, have >= 0 && have < COMPOSED_ROWS ? have : COMPOSED_ROWS, 0, g, err);
     if (st == SL_OK)
-        st = sl_eval_composition(c->ctx, s, &(sl_composition_input){ .test = &g.data }, &o, &m, &out->compositions, err);
-    sl_gathered_release(c->ctx, &g);
+        st = sl_eval_composition(c->ctx, s, &(sl_composition_input){ .test = &g->data }, &o, &m, &out->compositions, err);
     sl_metrics_release(c->ctx, &m);
     return st;
 }

@@ -20,7 +20,7 @@ export function el(name, attributes, ...children) {
   e.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
   return e;
 }
-el.svg = new Set(["rect", "line", "text", "g", "path"]);
+el.svg = new Set(["rect", "line", "text", "g", "path", "title", "desc"]);
 
 export async function ask(path, body, signal) {
   const how = body === undefined ? { signal } : { signal, method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -53,7 +53,7 @@ export function num(v) {
 export function state() {
   const p = new URLSearchParams(location.search);
   return { set: p.get("set"), view: p.get("view") || "feature", id: p.get("id"), q: p.get("q") || "", sort: p.get("sort") || "density",
-    down: p.get("down") !== "0", columns: p.get("columns"), other: p.get("other"), text: p.get("text") || "", clamps: p.get("clamps") || "" };
+    down: p.get("down") !== "0", columns: p.get("columns"), other: p.get("other"), text: p.get("text") || "", clamps: p.get("clamps") || "", c: p.get("c") };
 }
 const DEFAULTS = { view: "feature", q: "", sort: "density", down: true, text: "", clamps: "" };
 
@@ -207,9 +207,30 @@ async function showDensity(s) {
   g.push(el("line", { class: "axis", x1: 0, x2: W, y1: base + .5, y2: base + .5 }));
   for (let p = Math.ceil(d.lowest); p <= 0; p++) g.push(el("text", { x: x(n * (1 - p / d.lowest)), y: base + 14, "text-anchor": p ? "middle" : "end" }, p ? "1e" + p : "1"));
   g.push(el("text", { x: left + (W - left) / 2, y: H - 1, "text-anchor": "middle" }, "density: share of tokens a feature fires on. Drag to filter"));
-  const brush = el("rect", { class: "brush", y: top - 12, height: base - top + 12, width: 0 });
+  const ends = range(s.q, d.lowest), whole = ends[0] <= 0 && ends[1] >= 1;
+  const brush = el("rect", { class: "brush", x: x(n * ends[0]), y: top - 12, height: base - top + 12, width: whole ? 0 : x(n * ends[1]) - x(n * ends[0]) });
+  const power = (v) => (10 ** (d.lowest * (1 - v))).toPrecision(2).replace("e+", "e");
+  const filter = (a, b) => {
+    const rest = state().q.replace(DENSITY, "").trim(), term = a <= 0 && b >= 1 ? "" : a <= 0 ? `density:<=${power(b)}` : b >= 1 ? `density:>=${power(a)}` : `density:${power(a)}..${power(b)}`;
+    const q = `${rest} ${term}`.trim();
+    $("q").value = q;
+    go({ q }, true);
+  };
+  const handle = (k) => el("rect", { class: "handle", x: x(n * ends[k]) - (k ? 1 : 4), y: top - 12, width: 5, height: base - top + 12, rx: 2, tabindex: 0, role: "slider", "data-end": k,
+    "aria-label": k ? "Highest density in the list" : "Lowest density in the list", "aria-orientation": "horizontal", "aria-valuemin": d.lowest, "aria-valuemax": 0,
+    "aria-valuenow": (d.lowest * (1 - ends[k])).toFixed(2), "aria-valuetext": `${power(ends[k])} of the tokens`, onkeydown: (e) => {
+      const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -5, PageUp: 5 }[e.key], at = ends.map((v) => Math.round(v * n));
+      if (e.key === "Delete" || e.key === "Backspace") at[0] = 0, at[1] = n;
+      else if (e.key === "Home") at[k] = k ? at[0] + 1 : 0;
+      else if (e.key === "End") at[k] = k ? n : at[1] - 1;
+      else if (!by) return;
+      else if (!e.shiftKey) at[k] = k ? Math.min(n, Math.max(at[0] + 1, at[1] + by)) : Math.max(0, Math.min(at[1] - 1, at[0] + by));
+      else if (at[0] + by >= 0 && at[1] + by <= n) at[0] += by, at[1] += by;
+      e.preventDefault();
+      filter(at[0] / n, at[1] / n);
+    } });
   const dead = d.dead[0], label = `Densities of ${num(d.total)} features; ${num(dead)} never fire, ${num(d.dense[0])} fire on more than a tenth of the tokens`;
-  const svg = el("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label }, g, brush);
+  const svg = el("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": label }, g, brush, handle(0), handle(1));
   const place = (e) => Math.min(1, Math.max(0, ((e.clientX - svg.getBoundingClientRect().left) / svg.getBoundingClientRect().width * W - left) / (W - left - right)));
   let from = null;
   svg.addEventListener("pointerdown", (e) => { from = place(e); svg.setPointerCapture(e.pointerId); });
@@ -219,13 +240,23 @@ async function showDensity(s) {
     brush.setAttribute("width", Math.abs(x(n * place(e)) - x(n * from)));
   });
   svg.addEventListener("pointerup", (e) => {
-    const a = Math.min(from, place(e)), b = Math.max(from, place(e)), power = (v) => (10 ** (d.lowest * (1 - v))).toPrecision(2).replace("e+", "e"), rest = state().q.replace(/\s*density:\S+/g, "").trim();
+    const a = Math.min(from, place(e)), b = Math.max(from, place(e));
     from = null;
-    const q = b - a < .01 ? rest : `${rest} density:${power(a)}..${power(b)}`.trim();
-    $("q").value = q;
-    go({ q }, true);
+    if (b - a < .01) filter(0, 1);
+    else filter(a, b);
   });
+  const held = document.activeElement?.dataset.end;
   $("density").replaceChildren(svg);
+  if (held) svg.querySelector(`[data-end="${held}"]`).focus();
+}
+
+// The term of a search that the brush stands for, and its ends as shares of the axis; the whole axis without one.
+const DENSITY = /(^|\s)density:\S+/;
+
+function range(q, lowest) {
+  const t = (DENSITY.exec(q) || [""])[0].replace(/^\s*density:/, ""), [a, b] = t.includes("..") ? t.split("..") : t[0] === "<" ? ["", t] : t[0] === ">" ? [t, ""] : [t, t];
+  const at = (v, none) => { const p = Number(v.replace(/^[<>]=?/, "")); return v && p > 0 ? Math.min(1, Math.max(0, 1 - Math.log10(p) / lowest)) : none; };
+  return [at(a, 0), at(b, 1)];
 }
 
 // ---- all together ----
@@ -237,12 +268,13 @@ async function show() {
   const s = state();
   const set = app.sets.find((x) => x.name === s.set) || app.sets[0];
   if (!set) return;
-  if (s.set !== set.name) return go({ set: set.name, id: null }, true);
+  if (s.set !== set.name) return go({ set: set.name, id: null, c: null }, true);
   app.set = set;
   $("set").value = set.name;
   if (document.activeElement !== $("q")) $("q").value = s.q;
   for (const a of document.querySelectorAll("nav a")) {
-    a.href = address({ view: a.dataset.view, ...(a.dataset.view === "steer" && s.id !== null && !s.clamps ? { clamps: `${s.id}:` } : {}) });
+    a.hidden = a.dataset.view === "compositions" && !set.compositions;
+    a.href = address({ view: a.dataset.view, c: null, ...(a.dataset.view === "steer" && s.id !== null && !s.clamps ? { clamps: `${s.id}:` } : {}) });
     a.toggleAttribute("aria-current", s.view === a.dataset.view);
   }
   document.body.classList.toggle("detail", s.view !== "feature" || s.id !== null);
@@ -273,7 +305,7 @@ $("search").addEventListener("submit", (e) => {
   go(one ? { q: "", id: one[1], view: "feature" } : { q: $("q").value });
   $("q").blur();
 });
-$("set").addEventListener("change", () => go({ set: $("set").value, id: null, columns: null }));
+$("set").addEventListener("change", () => go({ set: $("set").value, id: null, columns: null, c: null }));
 $("help-open").addEventListener("click", () => $("help").showModal());
 document.addEventListener("click", (e) => { if (!e.target.closest("#columns")) $("columns").open = false; });
 document.addEventListener("keydown", (e) => {

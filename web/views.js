@@ -2,6 +2,7 @@
 import { address, app, ask, changed, el, go, num, shown, state } from "./browse.js";
 
 const api = (set, rest) => `set/${encodeURIComponent(set)}/${rest}`;
+const percent = (v) => (v > 0 && v < .001 ? "<0.1%" : `${(v * 100).toFixed(1)}%`);
 const rounded = (v) => (v === null || v === undefined ? "–" : v.toFixed(2));
 
 // ---- pictures ----
@@ -132,38 +133,97 @@ function lens(f) {
     el("figure", { class: "plot" }, bars(f.lens.hist, f.lens.min, f.lens.max, "Histogram of its effect on all tokens' logits", true))];
 }
 
-function heat(f, set) {
-  const ids = f.linked.map((x) => x[0]);
-  return el("table", { class: "heat" }, el("caption", { class: "hidden" }, "How often members fire together (phi)"),
-    el("thead", {}, el("tr", {}, el("td", {}), ids.map((i) => el("th", { scope: "col" }, "#" + i)))),
-    el("tbody", {}, f.pairs.map((row, i) => el("tr", {}, el("th", { scope: "row" }, "#" + ids[i]), row.map((v, k) => el("td", { style: { background: v === null ? "var(--panel)" : `rgba(var(--fire), ${Math.max(0, Math.min(.75, Math.abs(v) * .75))})` }, title: v === null ? "not among its neighbours" : "" }, i === k ? "" : v === null ? "·" : rounded(v)))))));
+/** A robustness curve: FSS against the achieved magnitude of the noise, with its band. */
+function curve({ noise, points }) {
+  const W = 300, H = 130, left = 30, base = 100, top = 8, right = W - 8, most = points[points.length - 1][0] || 1;
+  const at = (x, y) => `${(left + x / most * (right - left)).toFixed(1)} ${(base - Math.max(0, Math.min(1, y)) * (base - top)).toFixed(1)}`;
+  const line = points.map(([x, y], i) => (i ? "L" : "M") + at(x, y)).join(""), back = points.slice().reverse().map(([x, , lo]) => "L" + at(x, lo)).join("");
+  const tick = (x, y, text, anchor) => el("text", { x, y, "text-anchor": anchor }, text);
+  return el("svg", { class: "curve", viewBox: `0 0 ${W} ${H}`, role: "img" }, el("title", {}, `FSS of this SAE under ${noise} noise`),
+    el("desc", {}, `From ${rounded(points[0][1])} at magnitude ${num(points[0][0])} to ${rounded(points[points.length - 1][1])} at ${num(most)}`),
+    el("path", { class: "band", d: points.map(([x, , , hi], i) => (i ? "L" : "M") + at(x, hi)).join("") + back + "Z" }), el("path", { class: "fine", d: line }),
+    el("line", { class: "axis", x1: left, x2: right, y1: base, y2: base }), tick(left - 4, top + 8, "1", "end"), tick(left - 4, base, "0", "end"),
+    tick(left, base + 13, "0", "start"), tick(right, base + 13, num(most), "end"), tick((left + right) / 2, base + 27, `${noise}: share of the norm`, "middle"));
 }
 
-function folded(f, set) {
-  const c = f.columns, known = (names) => names.filter((n) => c[n] !== undefined).map((n) => [set.columns.find((x) => x.name === n).title, c[n]]), stable = known(["fss", "sci", "reproducibility"]).filter(([, v]) => v !== null), truth = known(["f1", "truth"]).filter(([, v]) => v !== null);
-  const fold = (title, body) => el("details", { class: "fold" }, el("summary", {}, title), body);
+const SCORES = { fss: "FSS and SCI come with saelab features build --stability ROWS", sci: "", reproducibility: "reproducibility needs other seeds of the arm beside it" };
+
+function stability(f, set, curves) {
+  const names = Object.keys(SCORES), column = (n) => set.columns.find((c) => c.name === n), known = names.filter(column), missing = names.filter((n) => !column(n) && SCORES[n]).map((n) => SCORES[n]);
+  const th = (t, n) => el("th", { scope: "col", class: n ? "num" : "" }, t);
+  return [known.length ? el("table", { class: "small", id: "scores" }, el("thead", {}, el("tr", {}, th("Score"), th("This feature", true), th("Mean of all", true))),
+      el("tbody", {}, known.map((n) => el("tr", { title: column(n).help }, el("td", {}, column(n).title), el("td", { class: "num" }, f.columns[n] === null ? "not known" : rounded(f.columns[n])), el("td", { class: "num" }, rounded(column(n).mean)))))) : null,
+    missing.length ? el("p", { class: "soft" }, `Not measured: ${missing.join("; ")}.`) : null,
+    curves.length ? [el("h3", {}, "Robustness of the whole SAE"), el("div", { class: "curves" }, curves.map(curve))] : el("p", { class: "soft" }, "No robustness curve: only an SAE in a run that measured stability has one.")];
+}
+
+function inCompositions(f, set) {
+  if (!set.compositions) return el("p", { class: "soft" }, set.variant === "compositional" ? "Not in this index: saelab features build makes it anew." : "This SAE does not compose: compositions come with the variant compositional.");
+  if (!f.compositions.length) return el("p", { class: "soft" }, "It takes part in none.");
+  return el("table", { class: "small" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Composition"), el("th", { scope: "col", class: "num" }, "Its share"))),
+    el("tbody", {}, f.compositions.map(([q, v]) => el("tr", {}, el("td", {}, el("a", { href: address({ view: "compositions", c: q }) }, "c" + q)), el("td", { class: "num" }, percent(v))))));
+}
+
+function folded(f, set, curves) {
+  const truth = set.columns.filter((x) => ["f1", "truth"].includes(x.name) && f.columns[x.name] !== null).map((x) => [x.title, f.columns[x.name]]);
+  const fold = (title, ...body) => el("details", { class: "fold" }, el("summary", {}, title), body.flat(9).filter(Boolean));
   return [
-    fold("Stability", stable.length ? facts(stable.map(([t, v]) => [t, rounded(v)])) : el("p", { class: "soft" }, "Not measured for this index: saelab features build takes FSS, SCI and reproducibility where they are known.")),
+    fold("Stability", stability(f, set, curves)),
+    fold("Compositions", inCompositions(f, set)),
     truth.length ? fold("Ground truth", facts(truth.map(([t, v]) => [t, typeof v === "number" ? rounded(v) : shown(v)]))) : null,
   ];
 }
 
 async function feature(s, set) {
   if (s.id === null) return el("p", { class: "empty" }, "Choose a feature on the left, or press j.");
-  const f = await ask(api(set.name, `feature/${encodeURIComponent(s.id)}`)), [head, others, edit] = marks(set.name, f);
+  const f = await ask(api(set.name, `feature/${encodeURIComponent(s.id)}`)), { curves } = await ask(api(set.name, "stability")), [head, others, edit] = marks(set.name, f);
   return [head, others,
     facts([["density", num(f.density)], ["fires on", `${num(f.fired)} rows`], ["largest", num(f.max)], ["mean when active", num(f.mean)], f.columns.norm !== undefined && ["decoder norm", num(f.columns.norm)]]),
     f.tokens.length ? [el("h3", {}, "Fires mostly on"), el("div", { class: "chips" }, f.tokens.map(([t, v]) => el("span", { class: "chip" }, el("code", {}, shown(t)), ` ${Math.round(v * 100)}%`)))] : null,
     set.lm ? el("p", {}, el("a", { href: address({ view: "steer", clamps: `${f.id}:${Number((f.max || 1).toPrecision(2))}` }) }, "Steer with it"), "  ·  ", el("a", { href: address({ view: "text" }) }, "Try it on a text")) : null,
     edit(),
-    f.linked ? [el("h2", {}, "Composition"), el("div", { class: "pair" }, el("div", {}, el("h3", {}, "Members, by their share"), featureTable(set.name, f.linked, "share")), el("div", {}, el("h3", {}, "Fire together (phi)"), heat(f, set)))] : null,
     contexts(set, f).flat(),
     f.fired ? [el("h2", {}, "How strongly"), el("figure", { class: "plot" }, bars(f.hist, 0, f.max, `Histogram of its activations up to ${num(f.max)}, logarithmic counts`, true))] : null,
     lens(f),
     el("h2", {}, "Neighbours"),
     el("div", { class: "pair" }, el("div", {}, el("h3", {}, "By direction (cosine of decoder rows)"), featureTable(set.name, f.cosine, "cosine")), el("div", {}, el("h3", {}, "By firing together (phi)"), featureTable(set.name, f.cofire, "phi"))),
-    folded(f, set),
+    folded(f, set, curves.filter((c) => c.points.length > 1)),
   ].flat(9).filter(Boolean);
+}
+
+// ---- compositions ----
+
+const memberLinks = (set, list) => list.map(([id, , label, token], i) => [i ? ", " : "", el("a", { href: address({ set, view: "feature", id, c: null }) }, "#" + id), " ", label ? label : el("code", {}, token === null ? "" : shown(token))]);
+
+/** pi_q(i, j) as a table in two colours; the sign is written too. */
+function heat({ latents, pi }) {
+  const most = Math.max(1e-12, ...pi.flat().map(Math.abs)), head = (i, scope) => el("th", { scope }, "#" + i);
+  const value = (v) => (v === 0 ? "" : Math.abs(v) < .005 ? ".00" : v.toFixed(2).replace(/^(-?)0\./, "$1."));
+  return [el("p", { class: "soft" }, `The row's feature receives, the column's is attended to: mean over the rows where both fire with it, in units of the largest, ${num(most)}.`),
+    el("div", { class: "scroll" }, el("table", { class: "heat", "aria-label": "Attribution of the interaction" }, el("thead", {}, el("tr", {}, el("td", {}), latents.map((i) => head(i, "col")))),
+    el("tbody", {}, pi.map((row, i) => el("tr", {}, head(latents[i], "row"), row.map((v) => el("td", { style: { background: `rgba(var(${v < 0 ? "--cold" : "--fire"}), ${(Math.abs(v) / most * .55).toFixed(2)})` } }, value(v / most))))))))];
+}
+
+async function composition(s, set) {
+  const d = await ask(api(set.name, `composition/${encodeURIComponent(s.c)}`)), th = (t, n) => el("th", { scope: "col", class: n ? "num" : "" }, t);
+  const head = [el("p", {}, el("a", { href: address({ c: null }) }, "‹ All compositions")), el("h1", {}, `Composition c${d.q}`)];
+  if (!d.fired) return [...head, el("p", { class: "soft" }, `Dead: it never fired in ${num(d.rows)} rows.`)];
+  return [...head, facts([["share of the energy", percent(d.energy)], ["fires on", percent(d.fired / d.rows) + " of the rows"], ["strongest", num(d.contexts.length ? d.contexts[0].value : null)]]),
+    el("h2", {}, "Members, by their share of the interaction"), d.members.length ? featureTable(set.name, d.members, "share") : el("p", { class: "soft" }, "It is spread over many: no feature has a tenth of it."),
+    el("h2", {}, "Interaction by attribution"), heat(d.heat),
+    d.pairs.length ? [el("h2", {}, "Strongest pairs"), el("table", { class: "small", id: "pairs-of" }, el("thead", {}, el("tr", {}, th("Pair"), th("Attribution", true), th("By ablation", true))),
+      el("tbody", {}, d.pairs.map(([i, j, v, index]) => el("tr", {}, el("td", {}, el("a", { href: address({ view: "feature", id: i, c: null }) }, "#" + i), " with ", el("a", { href: address({ view: "feature", id: j, c: null }) }, "#" + j)), el("td", { class: "num" }, num(v)), el("td", { class: "num", title: index === null ? "no row with both" : "" }, num(index))))))] : null,
+    el("h2", {}, "Where it is strongest"), contextTable(set.name, d.contexts.map((c) => ({ ...c, level: c.text.map((t, i) => (i === c.focus ? c.value : 0)), same: 0, row: -1, doc: -1 })), d.contexts.length ? d.contexts[0].value : 0, "Contexts")].flat(9).filter(Boolean);
+}
+
+async function compositions(s, set) {
+  if (s.c !== null) return composition(s, set);
+  const d = await ask(api(set.name, "compositions")), list = d.list.sort((a, b) => b.energy - a.energy || a.q - b.q), most = Math.max(1e-12, ...list.map((u) => u.energy)), dead = list.filter((u) => !u.fired).length;
+  const th = (t, n) => el("th", { scope: "col", class: n ? "num" : "" }, t);
+  return [el("h1", {}, "Compositions"), el("p", { class: "soft" }, `What this SAE adds where several features fire together. ${num(list.length - dead)} fire in ${num(d.rows)} rows, ${num(dead)} are dead.`),
+    el("table", { class: "small", id: "compositions" }, el("thead", {}, el("tr", {}, th(""), th("Members, by their share"), th("Energy", true), th(""), th("Rows", true))),
+      el("tbody", {}, list.map((u) => el("tr", { class: u.fired ? "" : "soft" }, el("td", {}, el("a", { href: address({ c: u.q }) }, "c" + u.q)), el("td", {}, !u.fired ? "dead" : u.members.length ? memberLinks(set.name, u.members.slice(0, 4)).flat() : el("span", { class: "soft" }, "spread over many")),
+        el("td", { class: "num" }, u.fired ? percent(u.energy) : ""), el("td", {}, u.fired ? meter(u.energy / most) : ""), el("td", { class: "num" }, u.fired ? percent(u.fired / d.rows) : "")))))];
 }
 
 // ---- text ----
@@ -284,6 +344,6 @@ function steer(s, set) {
   return [...head, area, list, el("div", { class: "form" }, el("button", { type: "button", onclick: () => row(["", ""]) }, "Add a feature"), lt, lh, ls, run), busy, out];
 }
 
-export const views = { feature, text, compare, steer,
+export const views = { feature, compositions, text, compare, steer,
   /** What of the state a view depends on: when it is the same, nothing is drawn again. */
-  key: (s) => JSON.stringify(s.view === "feature" ? [s.set, s.view, s.id] : s.view === "compare" ? [s.set, s.view, s.other] : [s.set, s.view, state().clamps && s.view === "steer" ? s.clamps : ""]) };
+  key: (s) => JSON.stringify(s.view === "feature" ? [s.set, s.view, s.id] : s.view === "compare" ? [s.set, s.view, s.other] : s.view === "compositions" ? [s.set, s.view, s.c] : [s.set, s.view, state().clamps && s.view === "steer" ? s.clamps : ""]) };

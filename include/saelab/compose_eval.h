@@ -35,6 +35,7 @@ enum { SL_UNIT_HEAT = 12, SL_UNIT_PAIRS = 5, SL_UNIT_ROWS = 8, SL_UNIT_PARTICIPA
 typedef struct sl_composition_unit {
     int32_t q;
     int64_t fired;          /* rows with c_q > 0 */
+    double energy;          /* sum of c_q^2 over all rows, as a share of that of all compositions: directions e_q have norm 1 */
     int32_t n_participants, participant[SL_UNIT_PARTICIPANTS]; /* latents with at least .1 of sum |I_q|, largest first */
     double share[SL_UNIT_PARTICIPANTS];
     int32_t n_heat, heat_feature[SL_UNIT_HEAT]; /* latents with the largest shares */
@@ -51,6 +52,7 @@ typedef struct sl_composition_edge { int32_t q, feature; double share; } sl_comp
 
 typedef struct sl_composition_pictures { /* start from { 0 } */
     sl_composition_unit *unit; int64_t n_units;         /* those that fire most, at most n_units */
+    int64_t n_compositions;                             /* of the SAE, with those that never fire */
     sl_composition_edge *edge; int64_t n_edges;         /* all participants of all compositions: the bipartite graph */
     int64_t d_sae, *reuse;                              /* [d_sae] compositions that a latent takes part in */
     int64_t n_head, n_attention;                        /* 0: there is no attention */

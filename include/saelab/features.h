@@ -61,9 +61,14 @@ sl_status sl_features_build(sl_ctx *ctx, const sl_features_input *in, const sl_f
  * SL_DATA, SL_MEM. */
 sl_status sl_features_vectors(sl_ctx *ctx, const char *path, int64_t d, float **out, int64_t *n, sl_err *err) SL_USE_RESULT;
 
+typedef struct sl_features sl_features;
+
+/* compositions.json beside an open index: every composition in `p` with its members, its attribution, its strongest pairs, and where in the index it is
+ * strongest (layout: docs/FORMATS.md). rows: what the rows of `p` count in. SL_IO, SL_NUMERIC, SL_MEM. */
+sl_status sl_features_compositions_save(sl_ctx *ctx, const sl_features *f, const sl_composition_pictures *p, const sl_gathered *rows, sl_err *err) SL_USE_RESULT;
+
 /* ---- opening ---- */
 
-typedef struct sl_features sl_features;
 /* path: the index, its folder, or a folder that has it in features/. Every length and number that later reading relies on is checked; verify: the
  * checksum of all contents too (SL_DATA). SL_MISSING: no index there; SL_DATA names file, tensor and place: truncated, bent, of another version. */
 sl_status sl_features_open(sl_ctx *ctx, const char *path, bool verify, sl_features **out, sl_err *err) SL_USE_RESULT;
@@ -121,7 +126,7 @@ typedef struct sl_feature {
     const float *up_logit, *down_logit;
     const int32_t *logit_hist;        /* [SL_FEATURE_BINS] tokens by logit, equal bins from logit_min to logit_max */
     float logit_min, logit_max;
-    int n_linked;           /* compositions that it takes part in (in an index of compositions: their participants), largest share first */
+    int n_linked;           /* compositions that it takes part in, largest share first */
     const int32_t *linked;
     const float *linked_share; /* share of the interaction */
     int64_t first_context;  /* of sl_features_context */
@@ -151,6 +156,9 @@ typedef struct sl_context {
 } sl_context;
 /* i: 0 .. n_contexts of the index (the caller's promise). */
 void sl_features_context(const sl_features *f, int64_t i, sl_context *out);
+
+/* The row at a place of the text; -1: the index does not hold it. */
+int64_t sl_features_find(const sl_features *f, int32_t doc, int32_t pos);
 
 /* The strings around row `at` beyond what a context keeps, within its passage of the text: [n] with `at` at index *focus. Activations there are not kept. */
 const int32_t *sl_features_around(const sl_features *f, int64_t at, int64_t before, int64_t after, int *n, int *focus);

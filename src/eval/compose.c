@@ -87,7 +87,7 @@ static sl_status attribute(sl_compose_work *w, sl_compose_part *t, double *stren
         if (p) {
             sl_free(w->ctx, p->unit);
             p->unit = NULL;
-            p->n_units = 0;
+            p->n_units = p->n_compositions = 0;
         }
         return SL_OK;
     }

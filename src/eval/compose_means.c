@@ -143,9 +143,17 @@ typedef struct walk {
     sl_mean_pi mean;
     float *x, *pi;          /* [SL_MEAN_ROWS, d_in], [max_active, max_active] */
     double *fired;          /* [m_c] */
+    double energy;          /* sum of c_q^2 over rows and compositions */
     int32_t *shown;         /* [n_units] */
     int32_t n_shown;
 } walk;
+
+static double energy_of(const sl_columns *c, int64_t q)
+{
+    double sq;
+    sl_column_sum(c, q, &sq);
+    return sq;
+}
 
 static sl_status mean_of(walk *w, int64_t q, sl_err *err)
 {
@@ -183,6 +191,7 @@ static sl_status walk_all(sl_ctx *ctx, walk *w, double *share, double *strength,
             if (w->shown[k] != q)
                 continue;
             fill_unit(&w->mean, share + q * m, &w->c, q, &p->unit[k]);
+            p->unit[k].energy = energy_of(&w->c, q) / w->energy;
             SL_TRY(sl_unit_indices(ctx, w->r, &w->d->z, &w->c, &p->unit[k], err));
         }
     }
@@ -197,10 +206,13 @@ static sl_status choose_units(sl_ctx *ctx, walk *w, int64_t n_units, sl_composit
     w->shown = sl_alloc(ctx, (size_t)n_units * sizeof *w->shown);
     p->unit = sl_alloc(ctx, (size_t)n_units * sizeof *p->unit);
     SL_TRY(sl_have("pictures", 3, (const void *const[]){ w->fired, w->shown, p->unit }, err));
-    for (int64_t q = 0; q < w->c.n_cols; q++)
+    for (int64_t q = 0; q < w->c.n_cols; q++) {
         w->fired[q] = (double)sl_fired(&w->c, q);
+        w->energy += energy_of(&w->c, q);
+    }
     w->n_shown = largest(w->fired, w->c.n_cols, (int32_t)n_units, 0, w->shown);
     p->n_units = w->n_shown;
+    p->n_compositions = w->c.n_cols;
     return SL_OK;
 }
 

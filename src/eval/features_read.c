@@ -252,3 +252,18 @@ const int32_t *sl_features_around(const sl_features *f, int64_t at, int64_t befo
     *focus = (int)(at - from);
     return x->row_string + from;
 }
+
+int64_t sl_features_find(const sl_features *f, int32_t doc, int32_t pos)
+{
+    const sl_findex *x = &f->x;
+    int64_t lo = 0, hi = x->size[FD_PASSAGES]; /* the last passage that begins at or before the place; they are in the order of the text */
+    while (hi - lo > 1) {
+        int64_t k = (lo + hi) / 2;
+        if (x->passage_doc[k] < doc || (x->passage_doc[k] == doc && x->passage_pos[k] <= pos))
+            lo = k;
+        else
+            hi = k;
+    }
+    int64_t at = x->passage[lo] + (int64_t)pos - x->passage_pos[lo];
+    return doc >= 0 && x->passage_doc[lo] == doc && at >= x->passage[lo] && at < x->passage[lo + 1] ? at : -1;
+}

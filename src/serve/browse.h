@@ -22,6 +22,8 @@ typedef struct sl__set {
     const sl_features_info *about;
     sl_marks *marks;
     sl_sae *sae;                /* loaded when first asked for */
+    json_t *compositions;       /* compositions.json beside the index, checked; NULL: none */
+    json_t *stability;          /* stability.json that a run left in the SAE's folder; NULL: none */
     pthread_rwlock_t lock;      /* label, tags, star: what tables show and search of the marks */
     char **label, **tags;       /* [n_features], NULL: none */
     uint8_t *star;              /* [n_features] */
@@ -77,17 +79,26 @@ int64_t sl__query_run(sl__set *s, const sl__query *q, int32_t *ids);
 /* Sorts by a column (NULL: by id; "label" and "star" are columns of the marks); features without a value come last either way. */
 sl_status sl__query_sort(sl__set *s, const char *column, bool down, int32_t *ids, int64_t n, sl_err *err) SL_USE_RESULT;
 
+/* ---- browse_left.c: what lies beside an index: its compositions, and the robustness curves of its run ---- */
+
+/* Reads both into s; a file that is damaged is said in the log and left out. */
+void sl__set_read_left(sl__set *s);
+
 /* ---- what routes answer: JSON of parts ---- */
 
 json_t *sl__json_string(const sl_features *f, int32_t id);     /* text of a string; bytes that are no character as "\xNN" */
 json_t *sl__json_bytes(const char *s, size_t n);
 json_t *sl__json_number(double v);                             /* null: not finite */
+json_t *sl__json_features(sl__set *s, int n, const int32_t *id, const float *value); /* [[id, value, label, top token], ...] */
 
 sl_status sl__get_sets(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
 sl_status sl__get_rows(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
 sl_status sl__get_density(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
 sl_status sl__get_feature(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
 sl_status sl__get_around(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
+sl_status sl__get_compositions(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
+sl_status sl__get_composition(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
+sl_status sl__get_stability(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
 sl_status sl__get_compare(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
 sl_status sl__post_mark(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);
 sl_status sl__post_text(void *user, const sl_http_req *q, sl_http_reply *r, sl_err *err);

@@ -25,8 +25,7 @@ static json_t *strings_json(const sl_features *f, int n, const int32_t *id, cons
     return list;
 }
 
-/* [[id, value, label, top token], ...] */
-static json_t *features_json(sl__set *s, int n, const int32_t *id, const float *value)
+json_t *sl__json_features(sl__set *s, int n, const int32_t *id, const float *value)
 {
     json_t *list = json_array();
     const sl_features_column *top = sl_features_column_find(s->f, "top_token");
@@ -73,24 +72,13 @@ static json_t *columns_json(const sl_features *f, int64_t id)
     return o;
 }
 
-/* Members of a composition: phi of each pair where the index knows it, else null. */
-static json_t *pairs_json(const sl_features *f, const sl_feature *j)
+/* Compositions that it takes part in: [[number, share], ...]. */
+static json_t *linked_json(const sl_feature *j)
 {
-    json_t *rows = json_array();
-    for (int a = 0; a < j->n_linked; a++) {
-        sl_feature m;
-        sl_err err;
-        json_t *row = json_array();
-        bool good = sl_features_get(f, j->linked[a], &m, &err) == SL_OK;
-        for (int b = 0; b < j->n_linked; b++) {
-            double phi = NAN;
-            for (int k = 0; good && k < m.n_cofire; k++)
-                phi = m.cofire_id[k] == j->linked[b] ? (double)m.cofire[k] : phi;
-            json_array_append_new(row, sl__json_number(a == b ? 1 : phi));
-        }
-        json_array_append_new(rows, row);
-    }
-    return rows;
+    json_t *list = json_array();
+    for (int i = 0; i < j->n_linked; i++)
+        json_array_append_new(list, json_pack("[i, f]", j->linked[i], (double)j->linked_share[i]));
+    return list;
 }
 
 /* GET api/set/NAME/feature/ID */
@@ -112,17 +100,14 @@ sl_status sl__get_feature(void *user, const sl_http_req *q, sl_http_reply *r, sl
     json_object_set_new(r->json, "columns", columns_json(s->f, id));
     json_object_set_new(r->json, "hist", counts_json(j.hist, SL_FEATURE_BINS));
     json_object_set_new(r->json, "tokens", strings_json(s->f, j.n_tokens, j.token, j.token_share));
-    json_object_set_new(r->json, "cosine", features_json(s, j.n_cosine, j.cosine_id, j.cosine));
-    json_object_set_new(r->json, "cofire", features_json(s, j.n_cofire, j.cofire_id, j.cofire));
+    json_object_set_new(r->json, "cosine", sl__json_features(s, j.n_cosine, j.cosine_id, j.cosine));
+    json_object_set_new(r->json, "cofire", sl__json_features(s, j.n_cofire, j.cofire_id, j.cofire));
     json_object_set_new(r->json, "contexts", contexts);
     if (j.n_lens > 0)
         json_object_set_new(r->json, "lens", json_pack("{s:o, s:o, s:o, s:o, s:o}", "up", strings_json(s->f, j.n_lens, j.up, j.up_logit), "down",
                                                        strings_json(s->f, j.n_lens, j.down, j.down_logit), "hist", counts_json(j.logit_hist, SL_FEATURE_BINS), "min",
                                                        sl__json_number(j.logit_min), "max", sl__json_number(j.logit_max)));
-    if (j.n_linked > 0) {
-        json_object_set_new(r->json, "linked", features_json(s, j.n_linked, j.linked, j.linked_share));
-        json_object_set_new(r->json, "pairs", pairs_json(s->f, &j));
-    }
+    json_object_set_new(r->json, "compositions", linked_json(&j));
     return r->json ? SL_OK : sl_fail(err, SL_MEM, q->path, NULL, "no memory for the page");
 }
 

@@ -53,6 +53,8 @@ static void release_set(sl__set *s)
     sl_marks_close(s->marks);
     sl_features_close(s->f);
     sl_sae_free(s->sae);
+    json_decref(s->compositions);
+    json_decref(s->stability);
     pthread_rwlock_destroy(&s->lock);
 }
 
@@ -136,6 +138,7 @@ static sl_status open_set(sl__browse *b, const char *path, sl_err *err)
     if (!s->label || !s->tags || !s->star)
         return sl_fail(err, SL_MEM, path, NULL, "no memory for marks");
     find_models(s);
+    sl__set_read_left(s);
     loading l = { .s = s, .st = SL_OK, .err = err };
     SL_TRY(sl_marks_open(b->ctx, s->about->dir, &s->marks, err));
     SL_TRY(sl_marks_each(s->marks, load_mark, &l, err));

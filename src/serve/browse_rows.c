@@ -51,6 +51,18 @@ static json_t *value_of(const sl__set *s, const sl_features_column *c, int64_t i
 
 /* ---- sets ---- */
 
+/* Over the features that have a value; null: none has, or it is no real number. */
+static json_t *mean_of(const sl__set *s, const sl_features_column *c)
+{
+    double sum = 0, n = 0;
+    for (int64_t id = 0; c->type == SL_COLUMN_REAL && id < s->about->n_features; id++) {
+        double v = sl_features_value(c, id);
+        sum += isnan(v) ? 0 : v;
+        n += !isnan(v);
+    }
+    return sl__json_number(n > 0 ? sum / n : NAN);
+}
+
 static json_t *set_json(const sl__set *s)
 {
     static const char *const kinds[] = { [SL_ROWS_TOKENS] = "tokens", [SL_ROWS_LABELS] = "labels", [SL_ROWS_WORLD] = "world", [SL_ROWS_PLAIN] = "plain" };
@@ -59,11 +71,11 @@ static json_t *set_json(const sl__set *s)
     const sl_features_column *c = sl_features_columns(s->f, &n);
     json_t *columns = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(columns, json_pack("{s:s, s:s, s:s, s:s}", "name", c[i].name, "title", c[i].title, "help", c[i].help, "type",
+        json_array_append_new(columns, json_pack("{s:s, s:s, s:s, s:o, s:s}", "name", c[i].name, "title", c[i].title, "help", c[i].help, "mean", mean_of(s, &c[i]), "type",
                                                  c[i].type == SL_COLUMN_STRING ? "text" : c[i].type == SL_COLUMN_INT ? "int" : "real"));
-    return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:i, s:o}", "name", s->name, "features", (json_int_t)a->n_features, "rows",
+    return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:i, s:o}", "name", s->name, "features", (json_int_t)a->n_features, "rows",
                      (json_int_t)a->n_rows, "kind", kinds[a->kind], "title", *a->name ? a->name : s->name, "variant", a->variant, "hook", a->hook, "model", a->model,
-                     "dataset", a->dataset, "sae", *s->sae_path != 0, "lm", *s->sae_path && *s->lm_path, "vectors", a->vectors, "quantiles", (int)a->quantiles,
+                     "dataset", a->dataset, "sae", *s->sae_path != 0, "lm", *s->sae_path && *s->lm_path, "vectors", a->vectors, "compositions", s->compositions != NULL, "quantiles", (int)a->quantiles,
                      "columns", columns);
 }
 

@@ -185,9 +185,14 @@ static void attributions(void **state)
     for (int i = 0; i < D; i++)
         sum += share[i];
     sl_assert_close_f64("sum of shares of 0", &sum, &(double){ 1 }, 1, 1e-12, 0);
+    assert_int_equal(p.n_compositions, M);
+    sl_assert_close_f64("all of the energy", &(double){ p.unit[0].energy + p.unit[1].energy }, &(double){ 1 }, 1, 1e-12, 0);
     assert_true(p.n_units == 2 && p.unit[0].q == 0 && p.unit[1].q == 1 && p.unit[0].fired == 200);
     const sl_composition_unit *u = &p.unit[1];
-    double of_pair = 0, rows = 0, largest = 0, index = 0;
+    double of_pair = 0, rows = 0, largest = 0, index = 0, sq[2] = { 0 };
+    for (int64_t e = 0; e < w.b.c.row_ptr[200]; e++)
+        sq[w.b.c.idx[e]] += (double)w.b.c.val[e] * (double)w.b.c.val[e];
+    sl_assert_close_f64("energy of 1", &u->energy, &(double){ sq[1] / (sq[0] + sq[1]) }, 1, 1e-12, 0);
     for (int64_t r = 0; r < 200; r++) {
         double v = 2 * (double)w.x[r * D + 1] * (double)w.x[r * D + 4];
         index += rows < 32 ? v / 32 : 0; /* without 1, without 4 and without both c is 0 */

@@ -140,6 +140,11 @@ static void test_by_hand(void **state)
     assert_int_equal(n, 5);
     assert_int_equal(focus, 1);
     is_string(f, around[0], "c");
+    for (int32_t row = 0; row < 9; row++)
+        assert_int_equal(sl_features_find(f, row < 6 ? 0 : 1, row < 6 ? row : row - 6), row);
+    static const int32_t NOWHERE[][2] = { { 0, 6 }, { 0, -1 }, { 1, 3 }, { 2, 0 }, { -1, 0 } };
+    for (int k = 0; k < 5; k++)
+        assert_int_equal(sl_features_find(f, NOWHERE[k][0], NOWHERE[k][1]), -1);
     sl_feature none;
     sl_assert_fails(sl_features_get(f, 3, &none, &err), SL_ARG, "there is no feature 3: they are 0 to 2");
     sl_features_close(f);

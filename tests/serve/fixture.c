@@ -2,6 +2,7 @@
 
 #include "io/io.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +43,31 @@ static sl_status sae_of(sl_ctx *ctx, int seed, const char *acts, const char *dir
     return sl_sae_save(*out, path, err);
 }
 
+/* What a run and `saelab features build` leave of a compositional SAE, made up: four compositions of which two fire, and a robustness curve. */
+static const sl_composition_edge EDGES[] = { { 0, 3, .75 }, { 0, 5, .25 }, { 2, 3, .5 }, { 2, 9, .5 } };
+static const char STABILITY[] = "{\"curves\": {\"gauss\": {\"achieved\": [0, 0.1, 0.2, 0.4], \"fss\": {\"y\": [1, 0.75, null, 0.25], \"lo\": [1, 0.7, null, null], \"hi\": [1, 0.8, null, null]}}}}";
+
+static sl_status left_beside(sl_ctx *ctx, const char *dir, const char *name, sl_err *err)
+{
+    char path[600];
+    sl_features *f;
+    sl_composition_unit u[] = {
+        { .q = 0, .fired = 30, .energy = .8, .n_participants = 2, .participant = { 3, 5 }, .share = { .75, .25 }, .n_heat = 2, .heat_feature = { 3, 5 }, .heat = { { 0, .5f }, { -.25f, 0 } },
+          .n_pairs = 1, .pair = { { 3, 5, .25, .125 } }, .n_rows = 2, .top = { { 1, 2.5 }, { 0, 1.5 } } },
+        { .q = 2, .fired = 10, .energy = .2, .n_participants = 2, .participant = { 3, 9 }, .share = { .5, .5 }, .n_pairs = 1, .pair = { { 3, 9, .1, (double)NAN } } },
+    };
+    sl_composition_pictures p = { .unit = u, .n_units = 2, .n_compositions = 4 };
+    int32_t doc[] = { 0, 0 }, pos[] = { 4, 9 };
+    sl_gathered rows = { .data = { .n_rows = 100, .doc = doc, .pos = pos } };
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    SL_TRY(sl_features_open(ctx, path, false, &f, err));
+    sl_status st = sl_features_compositions_save(ctx, f, &p, &rows, err);
+    sl_features_close(f);
+    SL_TRY(st);
+    snprintf(path, sizeof path, "%s/%s/stability.json", dir, name);
+    return sl_file_write(ctx, path, STABILITY, strlen(STABILITY), err);
+}
+
 static sl_status index_of(sl_ctx *ctx, sl_sae *s, sl_lm *lm, const sl_corpus *c, const char *acts, const char *dir, const char *name, sl_err *err)
 {
     char path[600];
@@ -54,7 +80,7 @@ static sl_status index_of(sl_ctx *ctx, sl_sae *s, sl_lm *lm, const sl_corpus *c,
     char sae[600], model[600];
     snprintf(sae, sizeof sae, "%s/%s", dir, name);
     snprintf(model, sizeof model, "%s/lm", dir);
-    sl_status st = sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = rows, .tok = c->tok, .lm = lm, .name = name, .sae_path = sae, .lm_path = model }, &o,
+    sl_status st = sl_features_build(ctx, &(sl_features_input){ .sae = s, .rows = rows, .tok = c->tok, .lm = lm, .name = name, .sae_path = sae, .lm_path = model, .edge = EDGES, .n_edges = strcmp(name, "sae-a") == 0 ? 4 : 0 }, &o,
                                      path, &built, err);
     sl_act_source_free(rows);
     return st;
@@ -87,6 +113,7 @@ sl_status fixture_make(sl_ctx *ctx, const char *dir, sl_err *err)
         SL_GO(sae_of(ctx, i, acts, dir, names[i], &sae[i], err));
         SL_GO(index_of(ctx, sae[i], lm, &c, acts, dir, names[i], err));
     }
+    SL_GO(left_beside(ctx, dir, names[0], err));
 done:
     sl_free(ctx, r.curve);
     sl_sae_free(sae[0]);

@@ -6,7 +6,7 @@
 
 enum { FIXTURE_FEATURES = 96, FIXTURE_K = 6, FIXTURE_WIDTH = 32, FIXTURE_BLOCK = 32 };
 
-/* Makes DIR/lm, DIR/sae-a and DIR/sae-b (two seeds), both with features/. The same bytes every time. */
+/* Makes DIR/lm, DIR/sae-a and DIR/sae-b (two seeds), both with features/; beside sae-a lie compositions and a robustness curve, made up. The same bytes every time. */
 sl_status fixture_make(sl_ctx *ctx, const char *dir, sl_err *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "client.h"
 #include "fixture.h"
 
+#include "io/io.h"
 #include "serve/browse.h"
 
 #include <math.h>
@@ -152,6 +153,114 @@ static void features(void **state)
     json_decref(client_json(r->port, "GET", "/api/set/sae-a/feature/96", NULL, 404));
     json_decref(client_json(r->port, "GET", "/api/set/sae-a/feature/x", NULL, 404));
     json_decref(client_json(r->port, "GET", "/api/set/sae-a/around/999999999", NULL, 404));
+}
+
+/* What was left beside the index of sae-a, and that nothing was left beside sae-b. */
+static void compositions(void **state)
+{
+    rig *r = *state;
+    json_t *j = get(r, "/api/set/sae-a/compositions"), *list = json_object_get(j, "list"), *u = json_array_get(list, 2);
+    assert_int_equal(whole(j, "rows"), 100);
+    assert_int_equal(json_array_size(list), 4);
+    assert_int_equal(whole(json_array_get(list, 1), "fired"), 0); /* dead: it is there, without members */
+    assert_int_equal(json_array_size(json_object_get(json_array_get(list, 1), "members")), 0);
+    assert_true(whole(u, "q") == 2 && whole(u, "fired") == 10 && json_number_value(json_object_get(u, "energy")) == .2);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(json_object_get(u, "members"), 1), 0)), 9);
+    json_decref(j);
+    j = get(r, "/api/set/sae-a/composition/0");
+    json_t *heat = json_object_get(j, "heat"), *pair = json_array_get(json_object_get(j, "pairs"), 0), *contexts = json_object_get(j, "contexts"), *c = json_array_get(contexts, 0);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(heat, "latents"), 1)), 5);
+    assert_float_equal(json_number_value(json_array_get(json_array_get(json_object_get(heat, "pi"), 1), 0)), -.25, 0);
+    assert_float_equal(json_number_value(json_array_get(pair, 3)), .125, 0);
+    assert_int_equal(json_array_size(contexts), 2);
+    assert_float_equal(json_number_value(json_object_get(c, "value")), 2.5, 0);
+    json_t *around;
+    char path[128];
+    snprintf(path, sizeof path, "/api/set/sae-a/around/%d", (int)whole(c, "at"));
+    around = get(r, path); /* document 0, token 9: nine tokens are before it */
+    assert_int_equal(whole(around, "focus"), 9);
+    assert_int_equal(whole(c, "focus"), 9);
+    json_decref(around);
+    json_decref(j);
+    j = get(r, "/api/set/sae-a/composition/2"); /* no row with both, no place */
+    assert_true(json_is_null(json_array_get(json_array_get(json_object_get(j, "pairs"), 0), 3)));
+    assert_int_equal(json_array_size(json_object_get(j, "contexts")), 0);
+    json_decref(j);
+    j = get(r, "/api/set/sae-a/composition/3");
+    assert_int_equal(whole(j, "fired"), 0);
+    json_decref(j);
+    j = get(r, "/api/set/sae-a/feature/3");
+    list = json_object_get(j, "compositions");
+    assert_int_equal(json_array_size(list), 2);
+    assert_float_equal(json_number_value(json_array_get(json_array_get(list, 0), 1)), .75, 1e-6);
+    json_decref(j);
+    json_decref(client_json(r->port, "GET", "/api/set/sae-a/composition/4", NULL, 404));
+    json_decref(client_json(r->port, "GET", "/api/set/sae-b/compositions", NULL, 404));
+    json_decref(client_json(r->port, "GET", "/api/set/sae-b/composition/0", NULL, 404));
+    j = get(r, "/api/sets");
+    assert_true(json_is_true(json_object_get(json_array_get(json_object_get(j, "sets"), 0), "compositions")));
+    assert_true(json_is_false(json_object_get(json_array_get(json_object_get(j, "sets"), 1), "compositions")));
+    json_decref(j);
+}
+
+static void robustness(void **state)
+{
+    rig *r = *state;
+    json_t *j = get(r, "/api/set/sae-a/stability"), *curve = json_array_get(json_object_get(j, "curves"), 0), *points = json_object_get(curve, "points");
+    assert_string_equal(json_string_value(json_object_get(curve, "noise")), "gauss");
+    assert_int_equal(json_array_size(points), 3); /* one had no value */
+    assert_float_equal(json_number_value(json_array_get(json_array_get(points, 1), 2)), .7, 0);
+    assert_float_equal(json_number_value(json_array_get(json_array_get(points, 2), 2)), .25, 0); /* no interval: the value itself */
+    json_decref(j);
+    j = get(r, "/api/set/sae-b/stability");
+    assert_int_equal(json_array_size(json_object_get(j, "curves")), 0);
+    json_decref(j);
+    json_decref(client_json(r->port, "GET", "/api/set/nobody/stability", NULL, 404));
+}
+
+/* The mean of a column is over the features that have a value. */
+static void means(void **state)
+{
+    rig *r = *state;
+    json_t *sets_ = get(r, "/api/sets"), *columns = json_object_get(json_array_get(json_object_get(sets_, "sets"), 0), "columns"), *c;
+    json_t *rows_ = get(r, "/api/set/sae-a/rows?n=200&columns=density");
+    double sum = 0;
+    size_t i;
+    for (i = 0; i < FIXTURE_FEATURES; i++)
+        sum += column_at(rows_, i, 3);
+    json_array_foreach(columns, i, c) {
+        const char *name = json_string_value(json_object_get(c, "name"));
+        if (strcmp(name, "density") == 0)
+            assert_float_equal(json_number_value(json_object_get(c, "mean")), sum / FIXTURE_FEATURES, 1e-9);
+        if (strcmp(name, "top_token") == 0)
+            assert_true(json_is_null(json_object_get(c, "mean")));
+    }
+    json_decref(rows_);
+    json_decref(sets_);
+}
+
+/* A damaged file beside the index is left out; the rest is shown. */
+static void damaged_beside(void **state)
+{
+    rig *r = *state;
+    static const char *const wrong[] = { "{", "[]", "{\"n\": 4, \"rows\": 1, \"units\": 3}", "{\"n\": 4, \"rows\": 1, \"units\": [{}]}",
+                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 0, \"fired\": 1, \"energy\": 1, \"members\": [[96, 1]], \"pairs\": [], \"places\": [], \"heat\": {\"latents\": [], \"pi\": []}}]}",
+                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 1, \"fired\": 1, \"energy\": 1, \"members\": [], \"pairs\": [], \"places\": [], \"heat\": {\"latents\": [], \"pi\": []}}]}",
+                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 0, \"fired\": 1, \"energy\": 1, \"members\": [], \"pairs\": [], \"places\": [[99999999, 1]], \"heat\": {\"latents\": [], \"pi\": []}}]}",
+                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 0, \"fired\": 1, \"energy\": 1, \"members\": [], \"pairs\": [], \"places\": [], \"heat\": {\"latents\": [1], \"pi\": [[1, 2]]}}]}" };
+    char path[700], beside[800];
+    snprintf(path, sizeof path, "%s/sae-b", r->dir);
+    snprintf(beside, sizeof beside, "%s/features/compositions.json", path);
+    const char *paths[] = { path };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        sl_server *s;
+        sl_assert_ok(sl_file_write(r->ctx, beside, wrong[i], strlen(wrong[i]), &err));
+        sl_assert_ok(sl_serve_open(r->ctx, 1, paths, &(sl_serve_config){ 0 }, &s, &err));
+        json_decref(client_json(sl_serve_port(s), "GET", "/api/set/sae-b/compositions", NULL, 404));
+        json_decref(client_json(sl_serve_port(s), "GET", "/api/set/sae-b/feature/0", NULL, 200));
+        sl_serve_close(s);
+    }
+    remove(beside);
 }
 
 static void marking(void **state)
@@ -323,7 +432,7 @@ static void opening(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(pages),    cmocka_unit_test(sets),      cmocka_unit_test(rows),     cmocka_unit_test(densities),
-                                        cmocka_unit_test(features), cmocka_unit_test(marking),   cmocka_unit_test(comparing), cmocka_unit_test(texts),
+                                        cmocka_unit_test(features), cmocka_unit_test(compositions), cmocka_unit_test(robustness), cmocka_unit_test(means), cmocka_unit_test(damaged_beside), cmocka_unit_test(marking),   cmocka_unit_test(comparing), cmocka_unit_test(texts),
                                         cmocka_unit_test(steering), cmocka_unit_test(grammar),   cmocka_unit_test(opening) };
     return cmocka_run_group_tests_name("browse", tests, set_up, tear_down);
 }

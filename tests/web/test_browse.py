@@ -90,6 +90,77 @@ class Browse(unittest.TestCase):
         page.d.back()
         page.until(lambda: page.text("#detail h1").startswith("#5 "))
 
+    def test_folds(self):
+        self.start("?set=sae-a&id=3")
+        page.until(lambda: page.text("#detail h1").startswith("#3 "))
+        folds = page.texts("details.fold summary")
+        self.assertEqual(folds[:2], ["Stability", "Compositions"])
+        fold = page.texts("details.fold")
+        self.assertIn("Not measured: FSS and SCI come with saelab features build --stability ROWS", fold[0])
+        svg = page.one(".curve")
+        self.assertEqual(page.text(".curve title"), "FSS of this SAE under gauss noise")
+        self.assertEqual(page.text(".curve desc"), "From 1.00 at magnitude 0 to 0.25 at 0.400")
+        stroke = "return getComputedStyle(document.querySelector('.curve .fine')).stroke"
+        self.assertNotIn("none", page.d.execute_script(stroke))
+        self.assertIsNotNone(svg)
+        self.assertIn("c075.0%", fold[1].replace(" ", ""))
+        page.click("details.fold a[href*='c=0']")
+        page.until(lambda: page.text("#detail h1") == "Composition c0")
+        self.start("?set=sae-b&id=3")
+        page.until(lambda: page.text("#detail h1").startswith("#3 "))
+        fold = page.texts("details.fold")
+        self.assertIn("No robustness curve", fold[0])
+        self.assertIn("This SAE does not compose", fold[1])
+
+    def test_compositions(self):
+        self.start("?set=sae-a&sort=id&down=0")
+        page.click("nav a[data-view=compositions]")
+        page.until(lambda: page.all("#compositions tbody tr"))
+        rows = page.texts("#compositions tbody tr")
+        self.assertEqual([r[:2] for r in rows], ["c0", "c2", "c1", "c3"])  # by energy; those that never fired last
+        self.assertIn("80.0%", rows[0])
+        self.assertTrue(rows[2] == "c1dead" and rows[3] == "c3dead", rows)
+        self.assertIn("2 fire in 100 rows, 2 are dead", page.text("#detail"))
+        page.click("#compositions tbody a[href*='c=0']")
+        page.until(lambda: page.text("#detail h1") == "Composition c0")
+        self.assertIn("c=0", here())
+        self.assertEqual(page.texts(".heat tbody td"), ["", "1.00", "-.50", ""])
+        self.assertEqual(page.texts(".heat thead th"), ["#3", "#5"])
+        self.assertEqual(page.texts("#pairs-of tbody td"), ["#3 with #5", "0.250", "0.125"])
+        self.assertEqual(len(page.all(".contexts tr.c")), 2)
+        page.d.back()
+        page.until(lambda: page.all("#compositions tbody tr"))
+        self.start("?set=sae-a&view=compositions&c=1")
+        page.until(lambda: "Dead: it never fired in 100 rows." in page.text("#detail"))
+        self.start("?set=sae-b&view=compositions")
+        page.until(lambda: "there are no compositions" in page.text("#detail .error"))
+        self.assertFalse(page.one("nav a[data-view=compositions]").is_displayed())
+        page.problems()  # the browser notes the 404; other tests look at what it notes
+
+    def test_brush_by_keyboard(self):
+        self.start("?set=sae-a&sort=id&down=0")
+        page.until(lambda: len(page.all("#density .handle")) == 2)
+        end = lambda k, name: page.d.execute_script("return document.querySelectorAll('#density .handle')[arguments[0]].getAttribute(arguments[1])", k, name)
+        self.assertEqual((end(0, "role"), end(0, "aria-label"), end(1, "aria-label")), ("slider", "Lowest density in the list", "Highest density in the list"))
+        self.assertEqual((end(0, "aria-valuenow"), end(1, "aria-valuenow")), ("-7.00", "0.00"))
+        page.d.execute_script("document.querySelectorAll('#density .handle')[1].focus()")
+        for _ in range(10):  # ten bins of seven sixtieths of a decade
+            before = end(1, "aria-valuenow")
+            page.keys("\ue012")
+            page.until(lambda: end(1, "aria-valuenow") != before)
+        self.assertEqual(page.d.execute_script("return document.activeElement.dataset.end"), "1")  # still held after it was drawn anew
+        self.assertTrue(abs(float(end(1, "aria-valuenow")) + 70 / 60) < .03 and end(1, "aria-valuetext") == "0.068 of the tokens", end(1, "aria-valuetext"))
+        self.assertIn("density%3A%3C%3D0.068", here())
+        page.until(lambda: page.text("#count") != "96 features")
+        page.d.execute_script("document.querySelectorAll('#density .handle')[0].focus()")
+        page.keys("\ue014")
+        page.until(lambda: "density%3A1.3e-7..0.068" in here())
+        page.until(lambda: float(end(0, "aria-valuenow")) > -6.95)
+        page.d.execute_script("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', shiftKey: true, bubbles: true }))")  # both ends
+        page.until(lambda: "density%3A1.7e-7..0.089" in here())
+        page.keys("\ue017")
+        page.until(lambda: page.text("#count") == "96 features" and "density" not in here())
+
     def test_marks(self):
         self.start("?set=sae-a&id=21&sort=id&down=0")
         page.until(lambda: page.all(".star"))
@@ -162,6 +233,10 @@ class Phone(unittest.TestCase):
             phone.until(lambda: phone.text("#detail h1").startswith("#0 "))
             settle(phone)
             self.assertLessEqual(phone.d.execute_script("return document.documentElement.scrollWidth"), 360)
+            phone.open(server.url + "?set=sae-a&view=compositions&c=0")
+            phone.until(lambda: phone.all(".heat"))
+            self.assertLessEqual(phone.d.execute_script("return document.documentElement.scrollWidth"), 360)
+            self.assertLessEqual(phone.d.execute_script("return document.querySelector('#help-open').getBoundingClientRect().right"), 360)
             phone.click(".back")
             phone.until(lambda: phone.one("#list").is_displayed())
         finally:
