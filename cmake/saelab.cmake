@@ -65,5 +65,6 @@ function(sl_bench name)
   cmake_parse_arguments(A "" "" "LIBS" ${ARGN})
   add_executable(bench_${name} ${A_UNPARSED_ARGUMENTS} ${PROJECT_SOURCE_DIR}/bench/figures.c)
   target_include_directories(bench_${name} PRIVATE ${PROJECT_SOURCE_DIR}/bench)
+  target_compile_definitions(bench_${name} PRIVATE SL_BENCH_PEERS="${PROJECT_SOURCE_DIR}/bench/peers") # programs of the peers
   target_link_libraries(bench_${name} PRIVATE ${A_LIBS})
 endfunction()

@@ -276,7 +276,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     bench b = { .reps = 5 };
-    const char *python = NULL, *script = "bench/peers/torch_gpt.py";
+    const char *python = NULL, *script = SL_BENCH_PEERS "/torch_gpt.py";
     int threads = 0;
     for (int i = 1; i < argc; i += 2) {
         const char *v = i + 1 < argc ? argv[i + 1] : NULL;

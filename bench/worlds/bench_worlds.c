@@ -168,7 +168,7 @@ static void json(const bench *b)
 
 int main(int argc, char **argv)
 {
-    bench b = { .script = "bench/peers/saelens_world.py", .reps = 5, .ratio = NAN };
+    bench b = { .script = SL_BENCH_PEERS "/saelens_world.py", .reps = 5, .ratio = NAN };
     for (int i = 1; i + 1 < argc; i += 2)
         if (strcmp(argv[i], "--python") == 0)
             b.python = argv[i + 1];
