@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROW = 24, LABEL = 250, FIELD = 400, WIDTH = 860, TOP = 30 };
+enum { ROW = 24, LABEL = 340, FIELD = 400, WIDTH = 950, TOP = 30 };
 
 typedef struct forest {
     const sl_arm_effect *row;

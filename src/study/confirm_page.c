@@ -1,18 +1,8 @@
 /* results.md and report.html of a confirmation: the same headings, sentences and tables in both. */
 #include "study/confirm_parts.h"
 
-#include "report/html.h"
-
 #include <math.h>
 #include <string.h>
-
-static const char STYLE[] =
-    ":root{color-scheme:light dark;--bg:#fff;--ink:#1b1f24;--line:#dfe3e8;--accent:#0072b2}\n"
-    "@media (prefers-color-scheme:dark){:root{--bg:#15181c;--ink:#e4e7eb;--line:#30363d;--accent:#56b4e9}}\n"
-    "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,'DejaVu Sans',sans-serif}main{max-width:75rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}\n"
-    "h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .6rem}.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"
-    "th,td{padding:.3rem .8rem .3rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}\n"
-    ".verdict{border-left:4px solid var(--accent);padding:.4rem 1rem;font-weight:600}\n";
 
 enum { COLS = 24, CELL = 160 };
 
@@ -48,10 +38,10 @@ static void heading(pages *p, const char *text)
     sl_h(&p->h, "</h2>\n");
 }
 
-static void paragraph(pages *p, const char *class, const char *text)
+static void paragraph(pages *p, const char *text)
 {
     put_md(p, "%s\n\n", text);
-    sl_h(&p->h, class ? "<p class=\"verdict\">" : "<p>");
+    sl_h(&p->h, "<p>");
     sl_h_text(&p->h, text);
     sl_h(&p->h, "</p>\n");
 }
@@ -282,11 +272,11 @@ static void failures(pages *p)
     for (int i = 0; i < c->n_fits; i++)
         if (c->fit[i].t.failed != SL_OK) {
             snprintf(text, sizeof text, "%s: %s on %s, seed %lld: %.500s", sl_phases[c->fit[i].phase], c->fit[i].name, c->plan.set[c->fit[i].set].name, (long long)c->fit[i].seed, c->fit[i].t.failure);
-            paragraph(p, NULL, text);
+            paragraph(p, text);
             n++;
         }
     snprintf(text, sizeof text, "%d of %d fits failed.", n, c->n_fits);
-    paragraph(p, NULL, text);
+    paragraph(p, text);
 }
 
 static void body(pages *p)
@@ -297,22 +287,21 @@ static void body(pages *p)
     const sl_confirm_results *r = p->r;
     bool purification = r->c->d.rule == SL_RULE_PURIFICATION;
     char text[512];
-    paragraph(p, "verdict", r->decision[0].sentence);
-    if (r->c->plan.profile != SL_PROFILE_QUICK && r->c->plan.profile != SL_PROFILE_FULL)
-        paragraph(p, NULL, "Profile smoke: the machinery was tried, nothing is claimed.");
+    if (r->c->plan.profile == SL_PROFILE_SMOKE)
+        put_md(p, "Profile smoke: the machinery was tried, nothing is claimed.\n\n");
     heading(p, "Conditions");
     checks(p, &r->decision[0]);
     ratios(p);
     if (r->has_targeting) {
         heading(p, "Does targeting help?");
-        paragraph(p, NULL, r->targeting.sentence);
+        paragraph(p, r->targeting.sentence);
         checks(p, &r->targeting);
     }
     settings(p);
     heading(p, "All arms, fresh seeds (mean ± standard error)");
     if (purification) {
         snprintf(text, sizeof text, "absorb_common is over the parents that every SAE of a seed matched: %.0f %% of those that any matched.", 100 * r->common_share);
-        paragraph(p, NULL, text);
+        paragraph(p, text);
     }
     for (int w = 0; w < r->t.n_worlds; w++)
         means(p, r->t.world[w]);
@@ -337,16 +326,14 @@ sl_status sl_confirm_pages(const sl_confirm_results *r, sl_err *err)
     sl_status st = sl_atomic_open(c->ctx, path, &html, err);
     if (st == SL_OK) {
         p.h = (sl_html){ .f = html, .err = err };
-        sl_h(&p.h, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>Confirmation: ");
-        sl_h_text(&p.h, c->plan.study);
-        sl_h(&p.h, "</title><style>");
-        sl_h(&p.h, STYLE);
-        sl_h(&p.h, "</style></head><body><main><h1>");
-        sl_h_text(&p.h, c->plan.question);
-        sl_h(&p.h, "</h1>\n");
-        put_md(&p, "## Confirmation: %s\n\n", c->plan.study);
+        put_md(&p, "## Confirmation: %s\n\n%s\n\n", c->plan.study, r->decision[0].sentence);
+        st = sl_confirm_head(&p.h, r, err);
+    }
+    if (st == SL_OK) {
         body(&p);
-        sl_h(&p.h, "</main></body></html>\n");
+        sl_h(&p.h, "</main>\n");
+        sl_h_script(&p.h);
+        sl_h(&p.h, "</body></html>\n");
         st = p.h.st != SL_OK ? p.h.st : p.st;
     }
     if (st == SL_OK)

@@ -87,6 +87,8 @@ def what_it_leaves(place):
     page, notes = open(place.path("confirm", "report.html")).read(), open(place.path("confirm", "results.md")).read()
     for word in ("Every seed: f1_h", "The pilot, run again", "Failed fits", "What the selection seeds chose"):
         assert word in page and word in notes, word
+    for word in ('class="badge">' + got["decision"]["verdict"], 'id="conditions-title"', 'class="command">./run saelab study confirm', 'class="dot"'):
+        assert word in page, word
     d, rank = 64, 8
     as_large = round((64 * (2 * d + 1) + d + 64 * rank + 2 * rank * d + 2 - d) / (2 * d + 1))  # polysae's W_enc, b_enc, W_dec, b_dec, U, C_2, C_3, lambdas
     assert widths(place) == {64, as_large}, widths(place)
