@@ -49,7 +49,7 @@ sl_status sl_features_compositions_save(sl_ctx *ctx, const sl_features *f, const
     snprintf(path, sizeof path, "%s/compositions.json", sl_features_about(f)->dir);
     for (int64_t k = 0; k < p->n_units; k++)
         json_array_append_new(units, unit(f, rows, &p->unit[k]));
-    json_t *j = json_pack("{s:i, s:I, s:I, s:o}", "schema", SCHEMA, "n", (json_int_t)p->n_compositions, "rows", (json_int_t)rows->data.n_rows, "units", units);
+    json_t *j = json_pack("{s:i, s:s, s:I, s:I, s:o}", "schema", SCHEMA, "fingerprint", sl_features_about(f)->fingerprint, "n", (json_int_t)p->n_compositions, "rows", (json_int_t)rows->data.n_rows, "units", units);
     sl_status st = sl_json_save(ctx, path, j, err);
     json_decref(j);
     return st;

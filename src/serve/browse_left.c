@@ -58,9 +58,10 @@ static bool is_unit(const sl__set *s, const json_t *u, int64_t n)
 static bool are_compositions(const sl__set *s, const json_t *j)
 {
     const json_t *n = json_object_get(j, "n"), *units = json_object_get(j, "units");
+    const char *of = json_string_value(json_object_get(j, "fingerprint")); /* an older index may have been here */
     size_t i;
     json_t *u;
-    if (!is_whole(n, MOST_COMPOSITIONS) || !is_whole(json_object_get(j, "rows"), INT32_MAX) || !json_is_array(units))
+    if (!of || strcmp(of, s->about->fingerprint) != 0 || !is_whole(n, MOST_COMPOSITIONS) || !is_whole(json_object_get(j, "rows"), INT32_MAX) || !json_is_array(units))
         return false;
     json_array_foreach(units, i, u)
         if (!is_unit(s, u, json_integer_value(n)))

@@ -54,6 +54,21 @@ class Features(Case):
 
         self.labels(feature["id"])
 
+    def test_compositions(self):
+        """What the compositions of a compositional SAE are, beside its index."""
+        self.train()
+        self.run_tool("sae", "train", "--acts", "acts", "-o", "comp", "--variant", "compositional", "--d-sae", "32", "--k", "4", "--m-c", "16", "--k-c", "4", "--steps", "40", "--batch", "32")
+        built = self.json("features", "build", "comp", "--lm", "m")[0]
+        found = json.loads(self.read("comp/features/compositions.json"))
+        self.assertEqual((found["n"], found["rows"]), (16, min(4096, built["n_rows"])))
+        self.assertTrue(0 < len(found["units"]) <= 16)
+        self.assertAlmostEqual(sum(u["energy"] for u in found["units"]), 1, places=9)
+        for u in found["units"]:
+            self.assertTrue(0 < u["fired"] <= found["rows"] and len(u["heat"]["pi"]) == len(u["heat"]["latents"]))
+            self.assertTrue(u["places"] and all(0 <= at < built["n_rows"] for at, _ in u["places"]), u["places"])
+            values = [v for _, v in u["places"]]
+            self.assertEqual(values, sorted(values, reverse=True))
+
     def labels(self, fid):
         """What goes in comes out, sorted; quotes, commas and line ends too; and it is in the exports."""
         rows = [[str(fid), "\u00fcber", "me", "0.25"], ["63", "a \"quoted\", label", "me", ""], ["63", "two\nlines", "gpt", "0.5"]]

@@ -239,27 +239,34 @@ static void means(void **state)
     json_decref(sets_);
 }
 
-/* A damaged file beside the index is left out; the rest is shown. */
+/* A file beside the index that is damaged, or of another SAE, is left out; the rest is shown. */
 static void damaged_beside(void **state)
 {
     rig *r = *state;
-    static const char *const wrong[] = { "{", "[]", "{\"n\": 4, \"rows\": 1, \"units\": 3}", "{\"n\": 4, \"rows\": 1, \"units\": [{}]}",
-                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 0, \"fired\": 1, \"energy\": 1, \"members\": [[96, 1]], \"pairs\": [], \"places\": [], \"heat\": {\"latents\": [], \"pi\": []}}]}",
-                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 1, \"fired\": 1, \"energy\": 1, \"members\": [], \"pairs\": [], \"places\": [], \"heat\": {\"latents\": [], \"pi\": []}}]}",
-                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 0, \"fired\": 1, \"energy\": 1, \"members\": [], \"pairs\": [], \"places\": [[99999999, 1]], \"heat\": {\"latents\": [], \"pi\": []}}]}",
-                                         "{\"n\": 1, \"rows\": 9, \"units\": [{\"q\": 0, \"fired\": 1, \"energy\": 1, \"members\": [], \"pairs\": [], \"places\": [], \"heat\": {\"latents\": [1], \"pi\": [[1, 2]]}}]}" };
-    char path[700], beside[800];
+#define UNIT(q, members, places, latents, pi) "\"n\": 1, \"rows\": 9, \"units\": [{\"q\": " q ", \"fired\": 1, \"energy\": 1, \"members\": [" members "], \"pairs\": [], \"places\": [" places \
+                                              "], \"heat\": {\"latents\": [" latents "], \"pi\": [" pi "]}}]"
+    static const struct { const char *body; int status; } cases[] = {
+        { UNIT("0", "[95, 1]", "[9, 1]", "1", "[2]"), 200 }, { "\"n\": 4, \"rows\": 1, \"units\": 3", 404 }, { "\"n\": 4, \"rows\": 1, \"units\": [{}]", 404 },
+        { UNIT("1", "[95, 1]", "[9, 1]", "1", "[2]"), 404 }, { UNIT("0", "[96, 1]", "[9, 1]", "1", "[2]"), 404 }, { UNIT("0", "[95]", "[9, 1]", "1", "[2]"), 404 },
+        { UNIT("0", "[95, 1]", "[99999999, 1]", "1", "[2]"), 404 }, { UNIT("0", "[95, 1]", "[9, 1]", "1", "[2, 3]"), 404 }, { UNIT("0", "[95, 1]", "[9, 1]", "96", "[2]"), 404 },
+    };
+    char path[700], beside[800], text[1200];
+    sl_features *f;
     snprintf(path, sizeof path, "%s/sae-b", r->dir);
     snprintf(beside, sizeof beside, "%s/features/compositions.json", path);
+    sl_assert_ok(sl_features_open(r->ctx, path, false, &f, &err));
     const char *paths[] = { path };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases + 2; i++) { /* the last two: of another SAE, and no JSON */
+        bool named = i < sizeof cases / sizeof *cases, other = i == sizeof cases / sizeof *cases;
         sl_server *s;
-        sl_assert_ok(sl_file_write(r->ctx, beside, wrong[i], strlen(wrong[i]), &err));
+        snprintf(text, sizeof text, "{\"fingerprint\": \"%s\", %s%s", other ? "another" : sl_features_about(f)->fingerprint, cases[named ? i : 0].body, named || other ? "}" : "");
+        sl_assert_ok(sl_file_write(r->ctx, beside, text, strlen(text), &err));
         sl_assert_ok(sl_serve_open(r->ctx, 1, paths, &(sl_serve_config){ 0 }, &s, &err));
-        json_decref(client_json(sl_serve_port(s), "GET", "/api/set/sae-b/compositions", NULL, 404));
+        json_decref(client_json(sl_serve_port(s), "GET", "/api/set/sae-b/compositions", NULL, named ? cases[i].status : 404));
         json_decref(client_json(sl_serve_port(s), "GET", "/api/set/sae-b/feature/0", NULL, 200));
         sl_serve_close(s);
     }
+    sl_features_close(f);
     remove(beside);
 }
 
