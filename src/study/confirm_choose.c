@@ -175,15 +175,16 @@ sl_status sl_confirm_arm_on(const sl_confirm *c, int arm, int set, sl_arm *out, 
 sl_status sl_confirm_slot_on(const sl_confirm *c, const sl_slot *s, int set, sl_arm *out, sl_err *err)
 {
     const sl_arm *cell = sl_plan_cell(&c->plan, s->arm, set);
-    const sl_slot *from = slot_of(c, s->perturb_like);
-    if (!cell)
-        return sl_fail(err, SL_CONFIG, c->plan.arm[s->arm], "an arm that is on all data sets of the confirmation", "it is not on %s", c->plan.set[set].name);
+    const sl_slot *like = slot_of(c, s->perturb_like);
+    const sl_arm *from = like ? sl_plan_cell(&c->plan, like->arm, set) : NULL; /* as it is on this data set */
+    if (!cell || (like && !from))
+        return sl_fail(err, SL_CONFIG, c->plan.arm[cell ? like->arm : s->arm], "an arm that is on all data sets of the confirmation", "it is not on %s", c->plan.set[set].name);
     *out = *cell;
     snprintf(out->name, sizeof out->name, "%s", s->name);
     double ratio = cell->how.ratio;
     if (from) {
-        out->perturb = sl_confirm_arm(c, from->arm)->perturb;
-        ratio *= sl_confirm_arm(c, from->arm)->how.ratio;
+        out->perturb = from->perturb;
+        ratio *= from->how.ratio;
     }
     SL_TRY(sl_opts_from_yaml(c->ctx, sl_perturb_opts, &out->perturb, s->perturb, NULL, err));
     if (s->eps >= 0)
