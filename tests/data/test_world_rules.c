@@ -222,6 +222,36 @@ static void test_synth_comp(void **state)
     }
 }
 
+/* The largest order of a complete set over rows [from, from + n). */
+static int32_t largest_order(open_world *o, int64_t from, int64_t n)
+{
+    int32_t most = 0;
+    sl_assert_ok(o->src->seek(o->src, from, &err));
+    sl_act_batch b = world_rows(o, n);
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t t = 0; t < o->t->n_sets; t++)
+            if (o->t->set[t].order > most && complete(&b, r, &o->t->set[t]))
+                most = o->t->set[t].order;
+    return most;
+}
+
+static void test_curriculum(void **state)
+{
+    enum { THIRD = 2000 };
+    static const int32_t rising[] = { 2, 3, 4, 4 }, falling[] = { 4, 3, 2, 2 };
+    (void)state;
+    open_world up = begin_world(2, "synth_comp", "l0=12,curriculum=6000", 5, SL_WORLD_TRAIN), down = begin_world(2, "synth_comp", "l0=12,curriculum=-6000", 5, SL_WORLD_TRAIN);
+    open_world test = begin_world(2, "synth_comp", "l0=12,curriculum=6000", 5, SL_WORLD_TEST);
+    for (int k = 0; k < 4; k++) {
+        assert_int_equal(largest_order(&up, k * THIRD, THIRD), rising[k]);
+        assert_int_equal(largest_order(&down, k * THIRD, THIRD), falling[k]);
+    }
+    assert_int_equal(largest_order(&test, 0, THIRD), 4);
+    end_world(&up);
+    end_world(&down);
+    end_world(&test);
+}
+
 static void test_compositions_add(void **state)
 {
     (void)state;
@@ -413,7 +443,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_toy_song), cmocka_unit_test(test_toy_128), cmocka_unit_test(test_toy_sharkey),
-        cmocka_unit_test(test_toy_composed), cmocka_unit_test(test_comp_ood), cmocka_unit_test(test_synth_comp),
+        cmocka_unit_test(test_toy_composed), cmocka_unit_test(test_comp_ood), cmocka_unit_test(test_synth_comp), cmocka_unit_test(test_curriculum),
         cmocka_unit_test(test_compositions_add), cmocka_unit_test(test_trees), cmocka_unit_test(test_correlations),
         cmocka_unit_test(test_synth16k), cmocka_unit_test(test_scaled_children), cmocka_unit_test(test_orthogonalized),
         cmocka_unit_test(test_toy_elhage),

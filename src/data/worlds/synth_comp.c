@@ -2,16 +2,18 @@
  * dimensions, f and v unit Gaussian directions, p_i ~ i^-1/2 with mean l0 5. T runs over 64 pairs drawn from those with p_i p_j >= 1e-3, and over
  * 16 triples and 8 quads that are planted: with probability `plant` each, all its members are on (independent firing would give a quad once
  * in 10^6 rows). A fifth of the pairs is withheld: rows of train and test never hold one whole (a row that does is drawn again), every row of
- * ood holds at least one. beta = 0 is the null: whatever a method gains there is capacity, not composition. */
+ * ood holds at least one. beta = 0 is the null: whatever a method gains there is capacity, not composition. With a curriculum, the first third of
+ * the training rows holds no composition of more than two features, the second none of more than three (science.md C5). */
 #include "data/worlds/world.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static const char *const forms[] = { "product", "min", "indicator", NULL };
 enum { MAX_N = 4096, T_DIR = 0, T_SET_DIR = 1, T_PAIRS = 2 };
 
 typedef struct options {
-    int64_t n, d, pairs, triples, quads;
+    int64_t n, d, pairs, triples, quads, curriculum;
     int form;
     double beta, sigma, l0, plant, withhold;
 } options;
@@ -27,6 +29,7 @@ static const sl_opt opts[] = {
     SL_OPT_INT(options, quads, 8, 0, 4096, "", "planted compositions of four"),
     SL_OPT_FLOAT(options, plant, 2e-3, 0, .1, "", "probability that a planted composition is made whole"),
     SL_OPT_FLOAT(options, withhold, .2, 0, .9, "", "share of the pairs that training never shows"),
+    SL_OPT_INT(options, curriculum, 0, -1e12, 1e12, "rows", "of training over which the order of compositions rises from 2 to 4; negative: falls; 0: all orders from the start"),
     SL_OPT_FLOAT(options, sigma, 0, 0, 100, "", "noise a column"),
     SL_OPT_END
 };
@@ -147,14 +150,25 @@ static bool complete(const sl_world_set *t, const bool *on)
     return true;
 }
 
+/* The largest order of a composition that the row may hold. */
+static int32_t most_order(const sl_world *w, const sl_world_row *r)
+{
+    const options *o = (const void *)w->opts;
+    int64_t rows = llabs(o->curriculum), third = r->row < rows ? 3 * r->row / rows : 2;
+    if (rows == 0 || r->split != SL_WORLD_TRAIN)
+        return 4;
+    return (int32_t)(o->curriculum > 0 ? 2 + third : 4 - third);
+}
+
 static void draw_support(const sl_world *w, sl_world_row *r, bool *on)
 {
     const options *o = (const void *)w->opts;
     const state *s = w->state;
+    int32_t most = most_order(w, r);
     for (int64_t i = 0; i < o->n; i++)
         on[i] = sl_rng_uniform(&r->rng) < s->p[i];
     for (int64_t t = o->pairs; t < w->truth.n_sets; t++)
-        if (sl_rng_uniform(&r->rng) < o->plant)
+        if (sl_rng_uniform(&r->rng) < o->plant && w->truth.set[t].order <= most)
             for (int32_t i = 0; i < w->truth.set[t].order; i++)
                 on[w->truth.set[t].feature[i]] = true;
     if (r->split == SL_WORLD_OOD) {
@@ -166,10 +180,14 @@ static void draw_support(const sl_world *w, sl_world_row *r, bool *on)
 static bool allowed(const sl_world *w, const sl_world_row *r, const bool *on)
 {
     const state *s = w->state;
+    int32_t most = most_order(w, r);
     if (r->split == SL_WORLD_ALL || r->split == SL_WORLD_OOD)
         return true;
     for (int64_t t = 0; t < s->n_withheld; t++)
         if (complete(&w->truth.set[t], on))
+            return false;
+    for (int64_t t = s->n_pairs; t < w->truth.n_sets; t++)
+        if (w->truth.set[t].order > most && complete(&w->truth.set[t], on))
             return false;
     return true;
 }
