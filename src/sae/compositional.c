@@ -131,6 +131,8 @@ static void init(sl_sae *s, const sl_kern *k)
         normal(s, b + SL_COMP_QK, std);
         normal(s, b + SL_COMP_V, std);
         normal(s, b + SL_COMP_O, std);
+        if (o->attention == SL_COMP_UNIFORM) /* equal gates would make h = g sum_i (mean V - V_i) = 0, for ever */
+            normal(s, b + SL_COMP_GATE, std);
         if (s->extra[b + SL_COMP_GATE_B])
             k->fill(k, -2, &s->extra[b + SL_COMP_GATE_B]->value);
     }

@@ -151,6 +151,26 @@ static void stage_a_is_topk(void **state)
     }
 }
 
+/* Equal gates would make sum_i g (mean V - V_i) = 0: where P is uniform the branch has to start from gates that differ. */
+static void every_attention_composes(void **state)
+{
+    (void)state;
+    static const int kinds[] = { SL_COMP_LEARNED, SL_COMP_UNIFORM, SL_COMP_FROZEN_QK, SL_COMP_DEEP_SETS };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        sl_ctx *ctx = sl_test_ctx(1);
+        sl_err err;
+        arm a = arm_of(.2, SL_COMP_NONE, 4);
+        sl_sae *s;
+        a.o.k = 2;
+        a.o.attention = kinds[i];
+        sl_assert_ok(sl_sae_new(ctx, "compositional", CD, CF, &a.o, 7, &s, &err));
+        trained(ctx, s);
+        assert_true(*(const float *)s->extra[SL_COMP_RHO]->value.data != 0);
+        sl_sae_free(s);
+        sl_ctx_free(ctx);
+    }
+}
+
 /* ---- the curriculum ---- */
 
 /* The order at `step`, 0: the branch is off; it is also the longest list that attention has. */
@@ -283,7 +303,8 @@ static void the_dead_explain_the_residual(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(k_falls_linearly), cmocka_unit_test(tokens_follow_k), cmocka_unit_test(stage_a_is_topk), cmocka_unit_test(curriculum),
+        cmocka_unit_test(k_falls_linearly), cmocka_unit_test(tokens_follow_k), cmocka_unit_test(stage_a_is_topk), cmocka_unit_test(every_attention_composes),
+        cmocka_unit_test(curriculum),
         cmocka_unit_test(idle_rows_are_counted), cmocka_unit_test(the_dead_explain_the_residual),
     };
     return cmocka_run_group_tests_name("sae_compositional_train", tests, NULL, NULL);
