@@ -27,7 +27,14 @@ static void verdict(sl_html *h, const sl_confirm_results *r)
     sl_h(h, "<p class=\"verdict\"><span class=\"badge\">");
     sl_h_text(h, claims(r) ? badge : "NOT RUN");
     sl_h(h, "</span> ");
-    sl_h_text(h, claims(r) ? rest : "profile smoke only tries the machinery; nothing is claimed");
+    if (!claims(r)) {
+        sl_h(h, "profile smoke only tries the machinery; nothing is claimed</p>\n");
+        return;
+    }
+    const char *stop = strstr(rest, ". "); /* the claim; then what is met and what is not */
+    sl_h_textf(h, "%.*s", stop ? (int)(stop - rest + 1) : (int)strlen(rest), rest);
+    sl_h(h, "</p>\n<p>");
+    sl_h_text(h, stop ? stop + 2 : "");
     sl_h(h, "</p>\n");
 }
 
