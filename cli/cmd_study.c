@@ -209,17 +209,19 @@ static const char *cell(json_t *info, const char *key, char out[64])
     return out;
 }
 
-/* Names of the arms: what stands before "_fvu". */
+/* Names of the arms: what stands before "_l0" and before "_fvu" (noisy_fvu alone is a metric). */
 static int arms_of(json_t *info, char arms[][64], int max)
 {
-    static const char END[] = "_fvu";
+    static const char END[] = "_l0";
+    json_t *all = json_object_get(info, "final_info_dict"), *v;
     const char *key;
-    json_t *v;
     int n = 0;
-    json_object_foreach(json_object_get(info, "final_info_dict"), key, v) {
-        size_t len = strlen(key);
-        if (n < max && len > sizeof END - 1 && strcmp(key + len - (sizeof END - 1), END) == 0)
-            snprintf(arms[n++], 64, "%.*s", (int)(len - (sizeof END - 1)), key);
+    json_object_foreach(all, key, v) {
+        char fvu[80];
+        size_t len = strlen(key), name = len > sizeof END - 1 ? len - (sizeof END - 1) : 0;
+        snprintf(fvu, sizeof fvu, "%.*s_fvu", (int)(name < 64 ? name : 0), key);
+        if (n < max && name && strcmp(key + name, END) == 0 && json_object_get(all, fvu))
+            snprintf(arms[n++], 64, "%.*s", (int)name, key);
     }
     return n;
 }

@@ -130,7 +130,8 @@ def main(study):
     place = Place(plan=None, study=study)
     try:
         for run in re.findall(r"(?m)^(run_\d+):", open(place.path("experiment.yaml")).read()):
-            place.experiment("--out_dir=" + run, "--profile=smoke")
+            out, _ = place.experiment("--out_dir=" + run, "--profile=smoke")
+            assert not re.search(r"(?m)^(\w+_)?noisy ", out), "a metric stands among the arms"
             good, failed = check_run(place, run, study)
             print(f"ok {study} {run}: {good} models, {failed} failed", flush=True)
     finally:
