@@ -5,7 +5,7 @@ set -euo pipefail
 bin=${1:-build/release/bin/saelab}
 dir=$(mktemp -d)
 others=()
-trap 'kill "${others[@]}" 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'kill "${others[@]}" 2>/dev/null || true; rm -rf "$dir"' EXIT
 export SAELAB_CACHE=$dir/cache
 for busy in 0 3; do
     for _ in $(seq "$busy"); do

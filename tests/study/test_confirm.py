@@ -13,6 +13,7 @@ question: Does the machinery work?
 confirm:
   what: a confirmation in seconds
   worlds:
+    calibration: {world: toy_128, samples: 10000, eval_rows: 300, every_arm: {d_sae: 64, k: 5, batch: 100, lr: 2e-3}, arms: {gauss_1: {perturb: {eps: .77}}, gauss_2: {perturb: {eps: .77}}, inject: {perturb: {eps: .77}}}}
     toy_128: {samples: 10000, eval_rows: 300, every_arm: {d_sae: 64, k: 5, batch: 100, lr: 2e-3}}
   arms:
     base: {variant: topk}
@@ -24,7 +25,7 @@ confirm:
     poly: {variant: polysae, rank: 8}
     as_large: {variant: topk, size_of: poly}
     pilot_base: {of: pilot, at: 1, seeds: 1, variant: topk}
-  design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
+  design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: calibration, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
            stability_rows: 200, noise: gauss, uniform: uniform}
   slots:
     base: {of: base}
@@ -37,6 +38,7 @@ confirm:
     direct: {like: inject, perturb: {type: direct}}
     random: {of: random}
     as_large: {of: as_large}
+    nested: {of: base, perturb_like: treatment}
 """
 
 
@@ -68,7 +70,7 @@ def what_it_leaves(place):
     assert got["decision"]["verdict"] in ("SUPPORTED", "NOT SUPPORTED", "INCONCLUSIVE")
     assert len(got["decision"]["checks"]) == 2 + 4 and len(got["targeting"]["checks"]) == 1
     arms = got["values"]["toy_128"]
-    assert set(arms) == {"base", "base_1", "base_2", "treatment", "wild", "inject", "uniform", "direct", "random", "as_large"}
+    assert set(arms) == {"base", "base_1", "base_2", "treatment", "wild", "inject", "uniform", "direct", "random", "as_large", "nested"}
     assert all(len(arms[a]["f1_h"]) == 2 for a in arms)
     chosen = got["chosen"]
     ratio = got["ratio"]
@@ -79,9 +81,11 @@ def what_it_leaves(place):
     direct = chosen["direct"]["options"]["toy_128"]["perturb"]
     assert direct["type"] == "direct" and 0 < float(direct["eps"]) < 1 and direct["eps"] != "0.2", "the norm of the injection"
     assert chosen["uniform"]["options"]["toy_128"]["perturb"]["select"] == "uniform"
+    borrowed = chosen["nested"]["options"]["toy_128"]["perturb"]
+    assert borrowed == chosen["treatment"]["options"]["toy_128"]["perturb"] and float(borrowed["eps"]) != .77, "as on this data set"
     records = [json.loads(line) for line in open(place.path("confirm", "results.jsonl"))]
     phases = [r["phase"] for r in records]
-    assert phases.count("pilot") == 1 and phases.count("confirmation") == 20 and phases.count("screening") == 14 and phases.count("retuning") == {"i": 10, "g": 14}[chosen["treatment"]["setting"][0]]
+    assert phases.count("pilot") == 1 and phases.count("confirmation") == 22 and phases.count("screening") == 14 and phases.count("retuning") == {"i": 10, "g": 14}[chosen["treatment"]["setting"][0]]
     assert {r["seed_init"] for r in records if r["phase"] == "confirmation"} == {7, 8}
     assert {r["seed_init"] for r in records if r["phase"] == "screening"} == {100, 101}
     page, notes = open(place.path("confirm", "report.html")).read(), open(place.path("confirm", "results.md")).read()
