@@ -13,8 +13,7 @@ question: Does the machinery work?
 confirm:
   what: a confirmation in seconds
   worlds:
-    calibration: {world: toy_128, samples: 10000, eval_rows: 300, every_arm: {d_sae: 64, k: 5, batch: 100, lr: 2e-3}, arms: {gauss_1: {perturb: {eps: .77}}, gauss_2: {perturb: {eps: .77}}, inject: {perturb: {eps: .77}}}}
-    toy_128: {samples: 10000, eval_rows: 300, every_arm: {d_sae: 64, k: 5, batch: 100, lr: 2e-3}}
+    toy_128: {samples: 10000, eval_rows: 300, every_arm: {d_sae: 64, k: 5, batch: 100, lr: 2e-3}, arms: {gauss_1: {perturb: {eps: .25}}, gauss_2: {perturb: {eps: .25}}, inject: {perturb: {eps: .25}}}}
   arms:
     base: {variant: topk}
     gauss_1: {of: gauss, ratio: 1.5, variant: topk, perturb: {type: gauss, eps: .3, gamma: .3}}
@@ -25,7 +24,7 @@ confirm:
     poly: {variant: polysae, rank: 8}
     as_large: {variant: topk, size_of: poly}
     pilot_base: {of: pilot, at: 1, seeds: 1, variant: topk}
-  design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: calibration, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
+  design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
            stability_rows: 200, noise: gauss, uniform: uniform}
   slots:
     base: {of: base}
@@ -82,7 +81,7 @@ def what_it_leaves(place):
     assert direct["type"] == "direct" and 0 < float(direct["eps"]) < 1 and direct["eps"] != "0.2", "the norm of the injection"
     assert chosen["uniform"]["options"]["toy_128"]["perturb"]["select"] == "uniform"
     borrowed = chosen["nested"]["options"]["toy_128"]["perturb"]
-    assert borrowed == chosen["treatment"]["options"]["toy_128"]["perturb"] and float(borrowed["eps"]) != .77, "as on this data set"
+    assert borrowed == chosen["treatment"]["options"]["toy_128"]["perturb"] and float(borrowed["eps"]) == .25, "as on this data set"
     records = [json.loads(line) for line in open(place.path("confirm", "results.jsonl"))]
     phases = [r["phase"] for r in records]
     assert phases.count("pilot") == 1 and phases.count("confirmation") == 22 and phases.count("screening") == 14 and phases.count("retuning") == {"i": 10, "g": 14}[chosen["treatment"]["setting"][0]]
