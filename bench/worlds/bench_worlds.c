@@ -1,14 +1,13 @@
 /* Rows a second of every superposition world, instances a second of every task, and synth16k against SAELens's own generator, interleaved.
  *
- *     bench_worlds [--python PYTHON] [--script bench/peers/saelens_world.py] [--reps N] [--threads N] [--only WORLD]
+ *     bench_worlds [--python PYTHON] [--script bench/peers/saelens_world.py] [--reps N] [--threads N] [--only WORLD] [--rates ROWS]
  *
+ * --rates: nothing is timed; how often each feature fires in ROWS rows of both generators (10^6: most of an hour, all of it SAELens's).
  * PYTHON has SAELens (./run peers makes one); without it the ratio synth16k_vs_saelens is NOT RUN. The peer answers "sample ROWS" with
  * "ok SECONDS L0": both sides draw rows and codes of SynthSAEBench-16k (the dictionary is not spread on either side: it does not change
  * the work of a row). Checked first: the mean l0 of both is what the recipe gives. The last line is one JSON object. */
-#include "../lm/peer.h"
 #include "figures.h"
-
-#include <saelab/world.h>
+#include "rates.h"
 
 #include <math.h>
 #include <signal.h>
@@ -24,6 +23,7 @@ typedef struct bench {
     sl_ctx *ctx;
     const char *python, *script, *only;
     int reps, threads;
+    int64_t rate_rows; /* 0: time */
     struct { const char *name; double rate; } result[MAX_WORLDS];
     int n_result;
     double ratio; /* NaN: not run */
@@ -155,6 +155,18 @@ static void against_saelens(bench *b)
     sl_world_free(w);
 }
 
+/* Exit status of --rates. */
+static int rates(bench *b)
+{
+    peer p = { 0 };
+    bool good = b->python && peer_start(&p, b->python, b->script, b->threads);
+    for (int plain = 1; good && plain >= 0; plain--)
+        good = rates_agree(b->ctx, &p, b->rate_rows, plain);
+    peer_stop(&p);
+    printf("{\"bench\":\"worlds\",\"rows\":%lld,\"rates_agree\":%s}\n", (long long)b->rate_rows, good ? "true" : "false");
+    return good ? 0 : 1;
+}
+
 static void json(const bench *b)
 {
     printf("{\"bench\":\"worlds\",\"threads\":%d", b->threads);
@@ -178,6 +190,8 @@ int main(int argc, char **argv)
             b.only = argv[i + 1];
         else if (strcmp(argv[i], "--reps") == 0)
             b.reps = (int)strtol(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--rates") == 0)
+            b.rate_rows = strtoll(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--threads") == 0)
             b.threads = (int)strtol(argv[i + 1], NULL, 10);
     b.reps = b.reps < 1 ? 1 : b.reps > MAX_REPS ? MAX_REPS : b.reps;
@@ -186,6 +200,11 @@ int main(int argc, char **argv)
     if (!b.ctx)
         return 1;
     b.threads = sl_ctx_threads(b.ctx);
+    if (b.rate_rows > 0) {
+        int status = rates(&b);
+        sl_ctx_free(b.ctx);
+        return status;
+    }
     for (int i = 0; sl_world_at(i); i++) {
         const sl_world_info *info = sl_world_at(i);
         if (b.only && strcmp(b.only, info->name) != 0)

@@ -23,7 +23,11 @@ sl_status sl_study_show(sl_ctx *ctx, const char *study_dir, void (*put)(void *, 
 /* The confirmation of a study (section `confirm` of its plan; science.md G3): settings chosen on selection seeds, fresh seeds, a decision rule.
  * Fits run as many at a time as the context has threads; finished ones are found in the cache, so that a killed confirmation goes on. out_dir gets
  * confirm.json, results.jsonl, results.md, report.html. SL_MISSING: the plan has no such section. */
-typedef struct sl_confirm_config { const char *out_dir; int profile; } sl_confirm_config; /* option table sl_confirm_opts */
+typedef struct sl_confirm_config { /* option table sl_confirm_opts */
+    const char *out_dir;
+    int profile;
+    bool extended; /* the claim on the data sets of design.extended too, outside the rule */
+} sl_confirm_config;
 extern const sl_opt sl_confirm_opts[];
 sl_status sl_study_confirm(sl_ctx *ctx, const char *study_dir, const sl_confirm_config *c, sl_err *err) SL_USE_RESULT;
 /* A tiny model, an SAE and n features with their contexts, through `put`, line by line. */

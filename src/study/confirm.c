@@ -10,6 +10,7 @@
 const sl_opt sl_confirm_opts[] = {
     { .name = "out_dir", .type = SL_T_STR, .offset = offsetof(sl_confirm_config, out_dir), .def_str = "confirm", .help = "folder of the results", .short_name = 'o' },
     SL_OPT_CHOICE(sl_confirm_config, profile, SL_PROFILE_QUICK, sl_profiles, "quick: the confirmation as the plan has it; smoke: seconds, to try the machinery"),
+    SL_OPT_BOOL(sl_confirm_config, extended, 0, "repeat the claim on the data sets of the design's `extended`: other k, other widths; outside the rule, about as long again"),
     SL_OPT_END
 };
 
@@ -46,6 +47,8 @@ static sl_status add_slots(sl_confirm *c, int phase, const char *worlds, int64_t
         for (int64_t s = c->d.first_seed; s < c->d.first_seed + seeds; s++)
             for (int i = 0; i < c->n_slots && sl_listed(worlds, c->plan.set[w].name); i++) {
                 sl_arm arm;
+                if (phase == SL_PHASE_EXTENDED && !sl_confirm_in_claim(c, c->slot[i].name))
+                    continue;
                 SL_TRY(sl_confirm_slot_on(c, &c->slot[i], w, &arm, err));
                 add_fit(c, phase, w, i, &arm, s);
             }
@@ -86,7 +89,8 @@ static double whole(const sl_confirm *c)
     double sum = steps_of(c, c->d.pilot, c->d.seeds, is_pilot) + steps_of(c, c->d.screening, c->d.selection_seeds, sl_confirm_is_used) +
                  steps_of(c, c->d.retuning, c->d.selection_seeds, is_first), R = sl_confirm_ratio(c);
     for (int w = 1; w < c->plan.n_sets; w++) {
-        int64_t seeds = sl_listed(c->d.worlds, c->plan.set[w].name) ? c->d.seeds : sl_listed(c->d.once, c->plan.set[w].name);
+        const char *name = c->plan.set[w].name;
+        int64_t seeds = sl_listed(c->d.worlds, name) || sl_listed(c->d.extended, name) ? c->d.seeds : sl_listed(c->d.once, name);
         const sl_arm *any = c->plan.n_cells ? sl_plan_cell(&c->plan, c->plan.cell[0].arm, w) : NULL;
         sum += any && any->variant ? (double)seeds * c->n_slots * (double)any->train.steps * R : 0;
     }
@@ -128,6 +132,7 @@ static sl_status phases(sl_confirm *c, sl_err *err)
     SL_TRY(sl_confirm_choose(c, err));
     SL_TRY(add_slots(c, SL_PHASE_CONFIRMATION, d->worlds, d->seeds, err));
     SL_TRY(add_slots(c, SL_PHASE_ONCE, d->once, 1, err));
+    SL_TRY(add_slots(c, SL_PHASE_EXTENDED, d->extended, d->seeds, err));
     double left = 0;
     for (int i = first; i < c->n_fits; i++)
         left += c->fit[i].weight;
@@ -206,6 +211,8 @@ sl_status sl_study_confirm(sl_ctx *ctx, const char *study_dir, const sl_confirm_
     char key[65], old[65];
     SL_TRY(sl_place_locate(config->out_dir, &p, err));
     sl_status st = sl_confirm_load(ctx, study_dir, config->profile, &c, err);
+    if (!config->extended)
+        c.d.extended = NULL; /* a part of the key */
     if (st == SL_OK)
         st = sl_cache_open(ctx, NULL, &c.cache, err);
     if (st == SL_OK)

@@ -26,6 +26,7 @@ typedef struct sl_design { /* option table sl_design_opts */
     const char *screening, *retuning; /* data sets, NULL: no such stage */
     const char *worlds;           /* data sets of the confirmation, commas between them */
     const char *once;             /* data sets shown beside it for one seed, outside the rule; NULL: none */
+    const char *extended;         /* data sets on which the claim's own slots are shown for every seed, outside the rule (--extended); NULL: none */
     const char *select;           /* the metric that settings are chosen by */
     const char *treatment;        /* slot that the claim is about; slots and data sets by their part in the rule: */
     const char *comparators;      /* slots that it has to beat, commas between them */
@@ -69,6 +70,7 @@ void sl_confirm_release(sl_confirm *c); /* c zeroed, or loaded */
 const char *sl_arm_family(const sl_arm *a);
 /* Is `name` in a list with commas? */
 bool sl_listed(const char *list, const char *name);
+bool sl_confirm_in_claim(const sl_confirm *c, const char *slot); /* the treatment, what it has to beat, what the rule sets beside it */
 int sl_confirm_set(const sl_confirm *c, const char *name); /* index of a data set, -1: none */
 
 /* ---- choices (confirm_choose.c) ---- */
@@ -86,12 +88,12 @@ sl_status sl_confirm_slot_on(const sl_confirm *c, const struct sl_slot *s, int s
 
 /* ---- one fit ---- */
 
-enum { SL_PHASE_PILOT, SL_PHASE_SCREENING, SL_PHASE_RETUNING, SL_PHASE_CONFIRMATION, SL_PHASE_ONCE };
+enum { SL_PHASE_PILOT, SL_PHASE_SCREENING, SL_PHASE_RETUNING, SL_PHASE_CONFIRMATION, SL_PHASE_ONCE, SL_PHASE_EXTENDED };
 extern const char *const sl_phases[];
 
 typedef struct sl_fit {
     int phase, set;
-    int arm;                      /* index of the arm, or of the slot in the confirmation and in `once` */
+    int arm;                      /* index of the arm, or of the slot in the confirmation and after it */
     char name[48];                /* of the arm or slot */
     sl_arm is;                    /* with its steps; borrows the plan's options */
     int64_t seed;

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-const char *const sl_phases[] = { "pilot", "screening", "retuning", "confirmation", "once" };
+const char *const sl_phases[] = { "pilot", "screening", "retuning", "confirmation", "once", "extended" };
 
 double sl_fit_metric(const sl_fit *f, const char *metric)
 {
@@ -15,7 +15,7 @@ double sl_fit_metric(const sl_fit *f, const char *metric)
 
 const char *sl_confirm_noise(const sl_confirm *c, const sl_fit *f)
 {
-    return c->d.noise && (f->phase == SL_PHASE_CONFIRMATION || f->phase == SL_PHASE_ONCE) ? c->d.noise : "";
+    return c->d.noise && f->phase >= SL_PHASE_CONFIRMATION ? c->d.noise : "";
 }
 
 /* ---- the stage of the evaluation ---- */

@@ -221,11 +221,31 @@ static void every_seed(pages *p, const char *metric)
     }
 }
 
-/* Arms of a phase before the confirmation, and of `once`: means over their seeds. */
+/* The treatment less an arm of `extended` on its data set, paired by seed. */
+static void difference_cell(pages *p, const sl_fit *arm, const char *metric)
+{
+    const sl_confirm *c = p->r->c;
+    double a[512], b[512];
+    int64_t n = 0;
+    for (int i = 0; i < c->n_fits && n < 512; i++)
+        for (int j = 0; j < c->n_fits && c->fit[i].phase == SL_PHASE_EXTENDED && c->fit[i].set == arm->set && strcmp(c->fit[i].name, c->d.treatment) == 0; j++)
+            if (c->fit[j].phase == SL_PHASE_EXTENDED && c->fit[j].set == arm->set && c->fit[j].arm == arm->arm && c->fit[j].seed == c->fit[i].seed) {
+                a[n] = sl_fit_metric(&c->fit[i], metric);
+                b[n++] = sl_fit_metric(&c->fit[j], metric);
+                break;
+            }
+    sl_diff d = sl_diff_of(c->ctx, a, b, n);
+    if (strcmp(arm->name, c->d.treatment) == 0 || !isfinite(d.lo))
+        cell(p, "-");
+    else
+        cell(p, "%+.4f [%+.4f, %+.4f]", d.effect, d.lo, d.hi);
+}
+
+/* Arms of a phase beside the confirmation, a table a data set: means over their seeds. */
 static void phase(pages *p, int which, const char *title, const char *const *metrics)
 {
     const sl_confirm *c = p->r->c;
-    bool begun = false;
+    int begun = -1; /* data set of the open table */
     double v[512];
     for (int i = 0; i < c->n_fits; i++) {
         const sl_fit *f = &c->fit[i];
@@ -234,16 +254,21 @@ static void phase(pages *p, int which, const char *title, const char *const *met
             seen = c->fit[j].phase == which && c->fit[j].arm == f->arm && c->fit[j].set == f->set;
         if (seen)
             continue;
-        if (!begun) {
+        if (begun < 0)
             heading(p, title);
+        if (begun != f->set) {
+            if (begun >= 0)
+                end_table(p);
             cell(p, "%s", c->plan.set[f->set].name);
             cell(p, "seeds");
             cell(p, "steps");
             for (const char *const *m = metrics; *m; m++)
                 cell(p, "%s", *m);
+            if (which == SL_PHASE_EXTENDED)
+                cell(p, "%s: %s less arm", metrics[0], c->d.treatment);
             row(p, true);
         }
-        begun = true;
+        begun = f->set;
         cell(p, "%s", f->name);
         int64_t n = 0;
         for (const char *const *m = metrics; *m; m++) {
@@ -257,9 +282,11 @@ static void phase(pages *p, int which, const char *title, const char *const *met
             }
             stat_cell(p, v, n);
         }
+        if (which == SL_PHASE_EXTENDED)
+            difference_cell(p, f, metrics[0]);
         row(p, false);
     }
-    if (begun)
+    if (begun >= 0)
         end_table(p);
 }
 
@@ -308,6 +335,7 @@ static void body(pages *p)
     every_seed(p, purification ? "f1_h" : "comp_f1_withheld");
     every_seed(p, purification ? "mcc_adj" : "fvu");
     phase(p, SL_PHASE_ONCE, "One seed, outside the rule", purification ? pure : comp);
+    phase(p, SL_PHASE_EXTENDED, "The claim elsewhere, outside the rule (--extended)", purification ? pure : comp);
     phase(p, SL_PHASE_RETUNING, "Retuning", purification ? pure : comp);
     phase(p, SL_PHASE_SCREENING, "Screening", purification ? pure : comp);
     phase(p, SL_PHASE_PILOT, "The pilot, run again", pilot);

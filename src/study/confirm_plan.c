@@ -17,6 +17,7 @@ const sl_opt sl_design_opts[] = {
     SL_OPT_STR(sl_design, retuning, NULL, "data set of the second choice, between settings"),
     SL_OPT_STR(sl_design, worlds, NULL, "data sets of the confirmation, commas between them"),
     SL_OPT_STR(sl_design, once, NULL, "data sets shown for one seed, outside the rule"),
+    SL_OPT_STR(sl_design, extended, NULL, "data sets of `--extended`: the claim's slots for every seed, outside the rule"),
     SL_OPT_STR(sl_design, select, "f1_h", "metric that settings are chosen by; the largest mean"),
     SL_OPT_STR(sl_design, treatment, "treatment", "slot that the claim is about"),
     SL_OPT_STR(sl_design, comparators, "base", "slots that it has to beat, commas between them"),
@@ -49,6 +50,13 @@ bool sl_listed(const char *list, const char *name)
         if (strncmp(at, name, n) == 0 && (at[n] == 0 || at[n] == ','))
             return true;
     return false;
+}
+
+bool sl_confirm_in_claim(const sl_confirm *c, const char *slot)
+{
+    const sl_design *d = &c->d;
+    bool pure = d->rule == SL_RULE_PURIFICATION;
+    return strcmp(slot, d->treatment) == 0 || sl_listed(d->comparators, slot) || strcmp(slot, pure ? d->base_1 : d->matched) == 0 || strcmp(slot, pure ? d->base_2 : d->shuffle) == 0;
 }
 
 const char *sl_arm_family(const sl_arm *a) { return a->how.of ? a->how.of : a->name; }
@@ -112,7 +120,7 @@ static sl_status check_design(const sl_confirm *c, sl_err *err)
 {
     const sl_design *d = &c->d;
     bool pure = d->rule == SL_RULE_PURIFICATION;
-    const char *const sets[][2] = { { "pilot", d->pilot }, { "screening", d->screening }, { "retuning", d->retuning }, { "worlds", d->worlds }, { "once", d->once } };
+    const char *const sets[][2] = { { "pilot", d->pilot }, { "screening", d->screening }, { "retuning", d->retuning }, { "worlds", d->worlds }, { "once", d->once }, { "extended", d->extended } };
     const char *const slots[][2] = { { "treatment", d->treatment }, { "comparators", d->comparators }, { "base", pure ? d->base : NULL },
                                      { "matched", pure ? NULL : d->matched }, { "shuffle", pure ? NULL : d->shuffle } };
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)

@@ -57,6 +57,7 @@ typedef struct sl_plan_set {
     sl_plan_world size;
     sl_task_train_config task; /* of the transformer of a task */
     void *wopts;             /* the world's own options */
+    int like;                /* data set that it is a copy of, with changes; 0: none */
 } sl_plan_set;
 
 typedef struct sl_arm_how { /* option table sl_arm_opts */

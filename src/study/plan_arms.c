@@ -216,15 +216,20 @@ static sl_status make_cells(sl_plan *p, sl_ynode arms, sl_err *err)
     return SL_OK;
 }
 
-/* every_arm and arms of the data sets of one section. */
+/* every_arm and arms of `from`, for the cells of set s: what it is like comes first. */
+static sl_status read_of_set(sl_plan *p, sl_ynode worlds, int s, int from, sl_err *err)
+{
+    sl_ynode map = sl_ynode_get(worlds, p->set[from].name);
+    if (p->set[from].like > 0)
+        SL_TRY(read_of_set(p, worlds, s, p->set[from].like, err));
+    SL_TRY(read_every(p, s, sl_ynode_get(map, "every_arm"), err));
+    return read_named(p, s, sl_ynode_get(map, "arms"), err);
+}
+
 static sl_status read_of_sets(sl_plan *p, sl_ynode section, sl_err *err)
 {
-    sl_ynode worlds = sl_ynode_get(section, "worlds");
-    for (int s = 1; s < p->n_sets; s++) {
-        sl_ynode map = sl_ynode_get(worlds, p->set[s].name);
-        SL_TRY(read_every(p, s, sl_ynode_get(map, "every_arm"), err));
-        SL_TRY(read_named(p, s, sl_ynode_get(map, "arms"), err));
-    }
+    for (int s = 1; s < p->n_sets; s++)
+        SL_TRY(read_of_set(p, sl_ynode_get(section, "worlds"), s, s, err));
     return SL_OK;
 }
 

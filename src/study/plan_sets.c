@@ -12,7 +12,7 @@ const sl_opt sl_plan_world_opts[] = {
     SL_OPT_END
 };
 
-static const char *const SET_MAPS[] = { "world", "task", "every_arm", "arms", NULL };
+static const char *const SET_MAPS[] = { "like", "world", "task", "every_arm", "arms", NULL };
 
 static bool is_map_key(const char *key)
 {
@@ -36,7 +36,7 @@ static sl_status read_world(sl_plan *p, sl_plan_set *s, sl_ynode map, sl_err *er
         bool own = !sl_opts_find(sl_plan_world_opts, key);
         if (own && !(s->world->opts && sl_opts_find(s->world->opts, key))) {
             sl_ynode_where(sl_ynode_key(map, i), where);
-            return sl_fail(err, SL_CONFIG, where, "samples, eval_rows, world_seed, task, every_arm, arms, or an option of the world", "unknown key '%s' for world %s", key, s->world->name);
+            return sl_fail(err, SL_CONFIG, where, "like, samples, eval_rows, world_seed, task, every_arm, arms, or an option of the world", "unknown key '%s' for world %s", key, s->world->name);
         }
         SL_TRY(sl_opts_set(p->ctx, own ? s->world->opts : sl_plan_world_opts, own ? s->wopts : &s->size, key, text, where, SL_CONFIG, err));
     }
@@ -46,11 +46,41 @@ static sl_status read_world(sl_plan *p, sl_plan_set *s, sl_ynode map, sl_err *er
     return SL_OK;
 }
 
+/* A data set named by `like`, of those before this one; -1: there is none of that name. 0: nothing is said. */
+static int like_of(const sl_plan *p, sl_ynode map)
+{
+    const char *like = sl_ynode_text(sl_ynode_get(map, "like"));
+    for (int i = 1; like && i < p->n_sets - 1; i++)
+        if (strcmp(p->set[i].name, like) == 0)
+            return i;
+    return like ? -1 : 0;
+}
+
+static void defaults(sl_plan_set *s, const sl_plan_set *like)
+{
+    bool copy = like->world != NULL;
+    s->size = copy ? like->size : s->size;
+    s->task = copy ? like->task : s->task;
+    if (!copy)
+        sl_opts_default(sl_plan_world_opts, &s->size);
+    if (!copy)
+        sl_opts_default(sl_task_train_opts, &s->task);
+    if (s->world->opts)
+        sl_opts_default(s->world->opts, s->wopts);
+    if (s->world == like->world)
+        memcpy(s->wopts, like->wopts, s->world->opts_size);
+}
+
 static sl_status new_world(sl_plan *p, sl_plan_set *s, sl_ynode key, sl_ynode map, sl_err *err)
 {
     char where[256];
     const char *name = sl_ynode_text(key), *world = sl_ynode_text(sl_ynode_get(map, "world"));
     sl_ynode_where(key, where);
+    s->like = like_of(p, map);
+    if (s->like < 0)
+        return sl_fail(err, SL_CONFIG, where, "like: a data set before it", "there is no data set '%s'", sl_ynode_text(sl_ynode_get(map, "like")));
+    if (s->like && !world)
+        world = p->set[s->like].world->name;
     if (!name || strlen(name) >= sizeof s->name || strcmp(name, "text") == 0)
         return sl_fail(err, SL_CONFIG, where, "a short name, not 'text'", "a data set cannot be called '%s'", name ? name : "?");
     snprintf(s->name, sizeof s->name, "%s", name);
@@ -62,10 +92,7 @@ static sl_status new_world(sl_plan *p, sl_plan_set *s, sl_ynode key, sl_ynode ma
     s->wopts = sl_alloc(p->ctx, s->world->opts_size);
     if (!s->wopts)
         return sl_fail(err, SL_MEM, where, NULL, "no memory for the options of world '%s'", name);
-    sl_opts_default(sl_plan_world_opts, &s->size);
-    sl_opts_default(sl_task_train_opts, &s->task);
-    if (s->world->opts)
-        sl_opts_default(s->world->opts, s->wopts);
+    defaults(s, &p->set[s->like]);
     return read_world(p, s, map, err);
 }
 

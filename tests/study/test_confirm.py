@@ -14,6 +14,8 @@ confirm:
   what: a confirmation in seconds
   worlds:
     toy_128: {samples: 10000, eval_rows: 300, every_arm: {d_sae: 64, k: 5, batch: 100, lr: 2e-3}, arms: {gauss_1: {perturb: {eps: .25}}, gauss_2: {perturb: {eps: .25}}, inject: {perturb: {eps: .25}}}}
+    copy: {like: toy_128}
+    sparser: {like: copy, every_arm: {k: 3}}
   arms:
     base: {variant: topk}
     gauss_1: {of: gauss, ratio: 1.5, variant: topk, perturb: {type: gauss, eps: .3, gamma: .3}}
@@ -24,7 +26,7 @@ confirm:
     poly: {variant: polysae, rank: 8}
     as_large: {variant: topk, size_of: poly}
     pilot_base: {of: pilot, at: 1, seeds: 1, variant: topk}
-  design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, comparators: "base,wild",
+  design: {rule: purification, seeds: 2, first_seed: 7, selection_seeds: 2, pilot: toy_128, screening: toy_128, retuning: toy_128, worlds: toy_128, extended: "copy,sparser", comparators: "base,wild",
            stability_rows: 200, noise: gauss, uniform: uniform}
   slots:
     base: {of: base}
@@ -101,6 +103,25 @@ def what_it_leaves(place):
     assert "finished already" in err
 
 
+def the_claim_elsewhere(place):
+    place.write("experiment.yaml", PLAN)
+    out, _ = confirm(place, "--extended")
+    arms = place.json("confirm", "confirm.json")["values"]
+    assert set(arms) == {"toy_128"}, "outside the rule"
+    records = [json.loads(line) for line in open(place.path("confirm", "results.jsonl"))]
+    extended = [r for r in records if r["phase"] == "extended"]
+    assert {r["arm"] for r in extended} == {"base", "base_1", "base_2", "treatment", "wild"} and len(extended) == 5 * 2 * 2
+    at = {(r["dataset"], r["arm"], r["seed_init"]): r for r in extended}
+    for arm in ("base", "treatment"):
+        for i, seed in enumerate((7, 8)):
+            assert at["copy", arm, seed]["f1_h"] == arms["toy_128"][arm]["f1_h"][i], "a copy is the same, perturbation of its arms included"
+            assert 0 < at["sparser", arm, seed]["l0"] <= 3 < at["copy", arm, seed]["l0"]
+    for name in ("report.html", "results.md"):
+        assert "The claim elsewhere" in open(place.path("confirm", name)).read()
+    table = open(place.path("confirm", "results.md")).read().split("The claim elsewhere")[1].split("###")[0]
+    assert "f1_h: treatment less arm" in table and table.count("| seeds |") == 2, table
+
+
 def killed_and_threads(place):
     place.write("experiment.yaml", PLAN)
     start = time.monotonic()
@@ -132,6 +153,9 @@ def its_errors(place):
     place.write("experiment.yaml", PLAN.replace("screening: toy_128", "screening: toy_129"))
     _, err = confirm(place, code=2)
     assert "toy_129" in error_line(err), err
+    place.write("experiment.yaml", PLAN.replace("like: copy", "like: sparser"))
+    _, err = confirm(place, code=2)
+    assert "sparser" in error_line(err) and "before it" in error_line(err), err
     place.write("experiment.yaml", PLAN.replace("first_seed: 7", "first_seed: 100"))
     _, err = confirm(place, code=2)
     assert "selection seeds" in error_line(err), err
@@ -141,4 +165,4 @@ def its_errors(place):
 
 
 if __name__ == "__main__":
-    main([what_it_leaves, killed_and_threads, its_errors])
+    main([what_it_leaves, the_claim_elsewhere, killed_and_threads, its_errors])
