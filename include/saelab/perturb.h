@@ -116,6 +116,7 @@ typedef struct sl_perturb_result {
     int64_t saturated;          /* steps that the controller spent at eps_min or eps_max */
     int64_t stopped_at;         /* step at which early stopping began the final decay; 0: it did not */
     int64_t steps;              /* steps that were run */
+    double generate_share, forward_share; /* of the time since training began or went on: spent on making views; on their codes and loss */
     bool collapsed;             /* the last step's FVU is 1 or more: the code fell into a trivial optimum; it is also warned of. Rows with
                                  * hardly a code weigh up to 1000 times the mean in L_stab, so a gamma that is at its full height before the
                                  * code is good can turn all latents off: a longer gamma_warmup, k_start above k, or a smaller gamma helps */

@@ -20,6 +20,7 @@ typedef struct sl_plot {
     const char *title, *x_label, *y_label, *caption; /* any text, units included in the labels; caption may be NULL. CELLS: y_label is the colours' */
     sl_plot_kind kind;
     bool log_x, log_y;
+    bool in_front;               /* BARS: those of later series in front of earlier ones, not beside them: sums, the whole first, make stacks */
     const sl_series *series; int n_series;
     const char *const *categories; int n_categories; /* names of x = 0, 1, 2 ... in place of numbers, or NULL */
 } sl_plot;

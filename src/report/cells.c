@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { CAPTION_LINES = 4, CAPTION_WIDTH = 100 };
+enum { CAPTION_LINES = 4, CAPTION_WIDTH = 88 };
 
 typedef struct cells {
     const sl_plot *p;

@@ -248,7 +248,7 @@ sl_status sl_plot_texts(sl_atomic *f, const char *title, int n_lines, char lines
 /* Title, legend and caption lie outside the frame, below each other, all beginning where the frame does. Heights in pixels of the SVG. */
 static sl_status put_frame(sl_atomic *f, const sketch *k, sl_err *err)
 {
-    enum { SLANTED = 26, MAX_LINES = 3, CAPTION_WIDTH = 100 };
+    enum { SLANTED = 26, MAX_LINES = 4, CAPTION_WIDTH = 88 };
     char lines[MAX_LINES][LINE];
     int columns, rows = legend_rows(k, &columns);
     int n = sl_plot_wrap(k->caption, CAPTION_WIDTH, MAX_LINES, lines);
@@ -282,7 +282,8 @@ static sl_status put_curve(sl_atomic *f, const sketch *k, const sl_series *s, in
 {
     const char *c = COLOURS[j % N_COLOURS], *name = k->p->name;
     const char *dash = j % N_COLOURS >= SOLID ? "dt (8,4)" : "dt solid";
-    double width = .8 * k->bar_step / k->n_drawn, shift = (j - (k->n_drawn - 1) / 2.0) * width;
+    int beside = k->p->in_front ? 1 : k->n_drawn;
+    double width = .8 * k->bar_step / beside, shift = k->p->in_front ? 0 : (j - (beside - 1) / 2.0) * width;
     switch (k->p->kind) {
     case SL_PLOT_LINES:
         if (has_range(s))
@@ -295,7 +296,7 @@ static sl_status put_curve(sl_atomic *f, const sketch *k, const sl_series *s, in
             SL_TRY(sl_atomic_printf(f, err, "'%s.dat' index %d using 1:3:(0):($4-$3) with vectors heads size screen 0.004,90 lw 1.2 lc rgb '%s' notitle, \\\n     ", name, j, c));
         return sl_atomic_printf(f, err, "'%s.dat' index %d using 1:2 with points pt %d ps 0.8 lc rgb '%s' title %s", name, j, POINTS[j / N_COLOURS % 3], c, title);
     case SL_PLOT_BARS:
-        SL_TRY(sl_atomic_printf(f, err, "'%s.dat' index %d using ($1+%.9g):2:(%.9g) with boxes fs solid 0.85 noborder lc rgb '%s' title %s", name, j, shift, .92 * width, c, title));
+        SL_TRY(sl_atomic_printf(f, err, "'%s.dat' index %d using ($1+%.9g):2:(%.9g) with boxes fs solid %s noborder lc rgb '%s' title %s", name, j, shift, .92 * width, k->p->in_front ? "1" : "0.85", c, title));
         if (has_range(s))
             SL_TRY(sl_atomic_printf(f, err, ", \\\n     '%s.dat' index %d using ($1+%.9g):3:(0):($4-$3) with vectors heads size screen 0.006,90 lw 1.4 lc rgb '#222222' notitle", name, j, shift));
         return SL_OK;

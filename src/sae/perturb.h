@@ -65,7 +65,7 @@ typedef struct sl_perturb {
     int64_t pool_room, n_pool;
     sl_perturb_view view[SL_PERTURB_VIEWS];
     sl_tape *tape;              /* of attacks */
-    double (*clock)(void);      /* OPTIONAL, benchmarks: then these are the seconds spent on making views, and on their codes and loss */
+    double (*clock)(void);      /* of these: seconds spent on making views, and on their codes and loss */
     double generating, forward;
 } sl_perturb;
 

@@ -29,6 +29,7 @@ void sl_sae_trainer_untie(sl_sae_trainer *t)
 sl_status sl_sae_trainer_perturb_new(sl_sae_trainer *t, sl_err *err)
 {
     SL_TRY(sl_perturb_new(t->s, t->pc, t->batch, &t->perturb, err));
+    t->perturb->clock = sl_clock;
     if (sl_perturb_selects(t->pc) && !sl_perturb_use_pool(t->perturb))
         return sl_fail(err, SL_MEM, "perturb", NULL, "no memory for a pool of latents");
     if (t->pc->tied_weights)
@@ -158,8 +159,6 @@ static void look(sl_sae_trainer *t, const sl_perturb_terms *terms, int view)
     sl_perturb_steer(t->perturb, s.num, s.den);
 }
 
-static double seconds(const sl_perturb *p) { return p->clock ? p->clock() : 0; }
-
 sl_status sl_sae_trainer_perturb(sl_sae_trainer *t, const sl_sae_pass *pass, const sl_sae_batch *b, sl_var *loss, sl_err *err)
 {
     const sl_perturb_config *c = t->pc;
@@ -169,7 +168,7 @@ sl_status sl_sae_trainer_perturb(sl_sae_trainer *t, const sl_sae_pass *pass, con
         return SL_OK;
     bool on = gamma > 0 || (c->rho > 0 && sl_perturb_has_delta(c));
     int n = on && sl_perturb_has_delta(c) ? (int)c->views : 0;
-    double begin = seconds(p), made;
+    double begin = p->clock(), made;
     const sl_csr *z = NULL;
     if (sl_perturb_has_delta(c)) {
         z = sl_code_csr(t->tape, sl_perturb_code(t->tape, pass->z));
@@ -177,7 +176,7 @@ sl_status sl_sae_trainer_perturb(sl_sae_trainer *t, const sl_sae_pass *pass, con
         SL_TRY(make_views(t, sl_value(t->tape, pass->x), z, n, err));
         sl_perturb_see(p, z);
     }
-    made = seconds(p);
+    made = p->clock();
     p->generating += made - begin;
     if (!on)
         return SL_OK;
@@ -186,6 +185,6 @@ sl_status sl_sae_trainer_perturb(sl_sae_trainer *t, const sl_sae_pass *pass, con
     look(t, &terms, n > 1 && c->mode == SL_STABILITY_TWO_VIEW ? n - 2 : n > 0 ? n - 1 : 0);
     if (terms.loss.id)
         *loss = sl_add(t->tape, *loss, terms.loss);
-    p->forward += seconds(p) - made;
+    p->forward += p->clock() - made;
     return SL_OK;
 }

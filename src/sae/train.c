@@ -185,10 +185,11 @@ void sl_sae_trainer_result(sl_sae_trainer *t, sl_sae_result *out)
 sl_status sl_sae_trainer_report(sl_sae_trainer *t, sl_perturb_result *out)
 {
     const double *v = t->perturb->v;
-    double fvu = t->curve[t->n_curve - 1].fvu;
+    double fvu = t->curve[t->n_curve - 1].fvu, here = fmax(sl_clock() - t->start, 1e-9);
     *out = (sl_perturb_result){ .curve = t->trace, .n_curve = t->n_curve, .skipped = (int64_t)v[PT_SKIPPED], .rows = (int64_t)v[PT_ROWS],
                                 .eps = sl_perturb_eps_now(t->perturb), .saturated = (int64_t)v[PT_SATURATED], .stopped_at = (int64_t)v[PT_DECAY_FROM],
-                                .steps = t->step, .collapsed = fvu >= 1 };
+                                .steps = t->step, .generate_share = t->perturb->generating / here,
+                                .forward_share = t->perturb->forward / here, .collapsed = fvu >= 1 };
     if (out->collapsed)
         sl_log(t->ctx, SL_LOG_WARN, "the code collapsed (fvu %.3g): gamma %g is too strong, or rises too early", fvu, sl_perturb_gamma(t->pc));
     t->trace = NULL;

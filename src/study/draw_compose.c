@@ -270,7 +270,7 @@ static sl_status draw_ablation(sl_drawing *d, const char *const *arm, int n_arms
     sl_series s[] = { { .name = "each seed", .x = each_x, .y = each, .n = n_each }, { .name = "mean and 95% interval", .x = x, .y = y, .lo = lo, .hi = hi, .n = n } };
     snprintf(name, sizeof name, "ablation_%s", key);
     snprintf(title, sizeof title, "Ablations: %s", what);
-    snprintf(label, sizeof label, "%s minus that of %s", what, arm[0]);
+    snprintf(label, sizeof label, "difference from %s", arm[0]);
     sl_plot p = { .name = name, .title = title, .x_label = "", .y_label = label, .caption = "Differences paired by seed; t interval over seeds.", .kind = SL_PLOT_POINTS,
                   .series = s, .n_series = 2, .categories = arm + 1, .n_categories = n_arms - 1 };
     return sl_draw_write(d, &p, err);
@@ -327,14 +327,14 @@ static sl_status draw_cooccurrence(sl_drawing *d, sl_err *err)
     }
     if (p[1].n == 0)
         return SL_OK;
-    names[d->n_arms] = "PolySAE paper";
+    names[d->n_arms] = "published";
     p[0].x[p[0].n] = d->n_arms - .08;
     p[0].y[p[0].n++] = PUBLISHED_INTERACTION;
     p[1].x[p[1].n] = d->n_arms + .08;
     p[1].y[p[1].n++] = PUBLISHED_COVARIANCE;
     sl_series s[] = { { .name = "interactions", .x = p[0].x, .y = p[0].y, .n = p[0].n }, { .name = "covariance of the codes", .x = p[1].x, .y = p[1].y, .n = p[1].n } };
     sl_plot q = { .name = "cooccurrence", .title = "Are interactions more than co-occurrence?", .x_label = "", .y_label = "Pearson r with rows that have both",
-                  .caption = "Mean of the seeds. Interactions: attribution of compositions, or second differences of other nonlinear decoders.", .kind = SL_PLOT_POINTS, .series = s,
+                  .caption = "Mean of the seeds. Interactions: attribution of compositions, or second differences of other nonlinear decoders. published: PolySAE, GPT-2 small.", .kind = SL_PLOT_POINTS, .series = s,
                   .n_series = 2, .categories = names, .n_categories = d->n_arms + 1 };
     return sl_draw_write(d, &q, err);
 }

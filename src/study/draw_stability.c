@@ -143,35 +143,55 @@ static void read_arms(const sl_drawing *d, const char *key, arms *out)
 
 /* ---- what a step costs ---- */
 
+enum { P_GENERATE, P_FORWARD, P_BACKWARD, P_PLAIN, N_OVERHEAD }; /* from the top of a bar */
+
+static double mean_of(const value *v) { return v->n ? v->sum / (double)v->n : 0; }
+
+/* Heights of one bar, each with all below it, in plain steps. */
+static void stack(double step, double generate, double forward, bool perturbed, double height[N_OVERHEAD])
+{
+    height[P_GENERATE] = step;
+    height[P_FORWARD] = step - generate;
+    height[P_BACKWARD] = step - generate - forward;
+    height[P_PLAIN] = perturbed ? fmin(1, height[P_BACKWARD]) : step;
+}
+
 static sl_status draw_overhead(sl_drawing *d, sl_err *err)
 {
-    arms a;
-    double x[SL_DRAW_ARMS], y[SL_DRAW_ARMS], lo[SL_DRAW_ARMS], hi[SL_DRAW_ARMS];
+    static const char *const part[N_OVERHEAD] = { "making views", "their codes and loss", "their gradients, and the rest", "plain step" };
+    arms a, made, codes;
+    double x[SL_DRAW_ARMS], y[N_OVERHEAD][SL_DRAW_ARMS], lo[SL_DRAW_ARMS], hi[SL_DRAW_ARMS], height[N_OVERHEAD];
     const char *names[SL_DRAW_ARMS];
-    char caption[200];
+    char caption[250];
     int n = 0, plain = 0;
     bool any = false;
     read_arms(d, "step_ms", &a);
+    read_arms(d, "generate_ms", &made);
+    read_arms(d, "forward_ms", &codes);
     while (plain < d->n_arms && (a.perturbed[plain] || a.of[plain].n == 0))
         plain++;
     if (plain == d->n_arms)
         return SL_OK;
-    double base = a.of[plain].sum / (double)a.of[plain].n;
+    double base = mean_of(&a.of[plain]);
     for (int i = 0; i < d->n_arms; i++) {
         if (a.of[i].n == 0)
             continue;
         any = any || a.perturbed[i];
+        stack(mean_of(&a.of[i]) / base, mean_of(&made.of[i]) / base, mean_of(&codes.of[i]) / base, a.perturbed[i], height);
+        for (int p = 0; p < N_OVERHEAD; p++)
+            y[p][n] = height[p];
         x[n] = n;
-        y[n] = a.of[i].sum / (double)a.of[i].n / base;
         lo[n] = a.of[i].lo / base;
         hi[n] = a.of[i].hi / base;
         names[n++] = d->arm[i];
     }
     snprintf(caption, sizeof caption, "Time of a training step, %s being 1 (%.3g ms); marks: least and most of the seeds. As it was when each SAE was trained: compare under equal load only.",
              d->arm[plain], base);
-    sl_series s = { .name = "step", .x = x, .y = y, .lo = lo, .hi = hi, .n = n };
+    sl_series s[N_OVERHEAD];
+    for (int p = 0; p < N_OVERHEAD; p++)
+        s[p] = (sl_series){ .name = part[p], .x = x, .y = y[p], .lo = p == P_PLAIN ? lo : NULL, .hi = p == P_PLAIN ? hi : NULL, .n = n }; /* marks over all bars */
     sl_plot p = { .name = "overhead", .title = "What a step costs", .x_label = "", .y_label = "time of a step / plain step", .caption = caption, .kind = SL_PLOT_BARS,
-                  .series = &s, .n_series = 1, .categories = names, .n_categories = n };
+                  .in_front = true, .series = s, .n_series = N_OVERHEAD, .categories = names, .n_categories = n };
     return any ? sl_draw_write(d, &p, err) : SL_OK;
 }
 

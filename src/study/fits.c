@@ -48,9 +48,9 @@ static json_t *checks_json(const sl_perturb_result *n)
 
 static json_t *noise_json(const sl_perturb_result *n)
 {
-    return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:o}", "skipped", (json_int_t)n->skipped, "rows", (json_int_t)n->rows, "eps", number_or_null(n->eps),
+    return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "skipped", (json_int_t)n->skipped, "rows", (json_int_t)n->rows, "eps", number_or_null(n->eps),
                      "saturated", (json_int_t)n->saturated, "stopped_at", (json_int_t)n->stopped_at, "steps", (json_int_t)n->steps, "chosen_step",
-                     (json_int_t)n->chosen_step, "checks", checks_json(n));
+                     (json_int_t)n->chosen_step, "generate_share", n->generate_share, "forward_share", n->forward_share, "checks", checks_json(n));
 }
 
 static int64_t own_width(const sl_sae_train_config *t, int64_t d_in) { return t->d_sae ? t->d_sae : t->expansion * d_in; }

@@ -4,13 +4,13 @@
  *     what, dataset, seeds             the fields of sl_plan_run; dataset is the text
  *     lm:     {preset, seeds, ...}     the language model, one for all runs that say the same
  *     acts:   {hook, train_tokens...}  its activations: the data set "text"
- *     worlds: {NAME: {world, samples, eval_rows, OPTIONS OF THE WORLD, every_arm: {...}, arms: {ARM: {...}}}}
+ *     worlds: {NAME: {like, world, samples, eval_rows, OPTIONS OF THE WORLD, every_arm: {...}, arms: {ARM: {...}}}}
  *     arms:   {NAME: {variant or baseline, on: [text, NAME...], options...}}
  *     smoke, full: {seeds, lm, acts, worlds, every_world, every_arm, arms}   what differs from quick
  *
  * sweep: [{OPTION OF perturb: [values]}...] in an arm makes a grid of arms of it (plan_sweep.c).
  * Every arm meets every data set unless `on` says which. Later ones win: the arm, the data set's every_arm, its arms.NAME, then the
- * same three of the profile. every_arm sets the options that an arm has; one that no arm has is an error. */
+ * same three of the profile. `like: NAME` begins with all of a data set before it, its options too where it is the same world. every_arm sets the options that an arm has; one that no arm has is an error. */
 #ifndef SL_STUDY_PLAN_H
 #define SL_STUDY_PLAN_H
 

@@ -38,18 +38,24 @@ static sl_status read_metrics(sl_ctx *ctx, json_t *eval, sl_metrics *out, sl_err
     return SL_OK;
 }
 
-/* Milliseconds of a training step, over the whole training; NULL where there is none. */
-static json_t *step_ms(const sl_run *r, const sl_trained *t)
+/* step_ms, milliseconds of a training step, over the whole training; of these generate_ms, making views, and forward_ms, their codes and loss. */
+static void put_times(const sl_run *r, const sl_trained *t, json_t *record)
 {
+    static const char *const part[][2] = { { "generate_ms", "generate_share" }, { "forward_ms", "forward_share" } };
     char path[SL_PATH + 16];
-    json_t *result = NULL, *out = NULL;
+    json_t *result = NULL;
     snprintf(path, sizeof path, "%s/result.json", t->sae.dir);
     if (!t->failed && t->arm->variant && sl_json_load_file(r->ctx, path, &result, NULL) == SL_OK) {
         double s = json_number_value(json_object_get(result, "seconds")), n = json_number_value(json_object_get(result, "steps"));
-        out = s > 0 && n > 0 ? json_real(1000 * s / n) : NULL;
+        if (s > 0 && n > 0)
+            json_object_set_new(record, "step_ms", json_real(1000 * s / n));
+        for (int i = 0; i < 2 && s > 0 && n > 0; i++) {
+            json_t *share = json_object_get(json_object_get(result, "perturb"), part[i][1]);
+            if (json_is_number(share))
+                json_object_set_new(record, part[i][0], json_real(1000 * s / n * json_number_value(share)));
+        }
     }
     json_decref(result);
-    return out;
 }
 
 /* On the axis of its kind, more being stronger: eps, or alpha, q, 2^-bits, share of the tokens. */
@@ -93,11 +99,10 @@ static sl_status make_record(const sl_run *r, const sl_trained *t, json_t *eval,
     json_object_set_new(*out, "fold", json_integer(t->fold));
     json_object_set_new(*out, "variant", json_string(baseline ? baseline->name : t->arm->variant->name));
     json_object_set_new(*out, "dataset", json_string(g->name));
-    json_t *perturb = perturb_json(t->arm), *ms = step_ms(r, t);
+    json_t *perturb = perturb_json(t->arm);
     if (perturb)
         json_object_set_new(*out, "perturb", perturb);
-    if (ms)
-        json_object_set_new(*out, "step_ms", ms);
+    put_times(r, t, *out);
     if (t->arm->sweep)
         json_object_set_new(*out, "sweep", json_string(t->arm->sweep));
     json_object_set_new(*out, "hook", g->world ? json_null() : json_string(r->plan->acts.hook));

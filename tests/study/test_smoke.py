@@ -86,7 +86,7 @@ def check_sizes(place, run, names):
         assert abs(sum(own.values()) - sum(other.values())) <= own["b_dec"] + 1, (run, name, sum(own.values()), sum(other.values()))
 
 
-def check_perturbed(place, run, stems):
+def check_perturbed(place, run, records, stems):
     """What perturbation training leaves: the first experiment's keys, the checks of early stopping, pictures where their data is."""
     curves = place.json(run, "all_results.json")
     for key, points in curves.items():
@@ -99,6 +99,9 @@ def check_perturbed(place, run, stems):
                 "run_4": {"robustness_gauss", "robustness_gauss_toy_128", "activations_noise_base", "activations_noise_gauss_toy_128"}}
     missing = pictures.get(run, set()) - stems
     assert not missing, (run, missing)
+    for r in [r for r in records if "perturb" in r and r["status"] == "ok"]:
+        assert 0 <= r["generate_ms"] and 0 <= r["forward_ms"] and r["generate_ms"] + r["forward_ms"] <= r["step_ms"], (run, r["arm"])
+    assert run != "run_1" or all(r["generate_ms"] > 0 and r["forward_ms"] > 0 for r in records if r["arm"] in ("gauss", "inject")), run
     if run == "run_3":
         assert any(p["arm"] == "gauss_early" and 0 < p["fss"] < 1 for p in curves["toy_128_0_val_info"])
 
@@ -119,7 +122,7 @@ def check_run(place, run, study):
         check_compositions(place, run, study, records, stems)
     check_sizes(place, run, names)
     if study == "purification":
-        check_perturbed(place, run, stems)
+        check_perturbed(place, run, records, stems)
     html = open(place.path(run, "report.html")).read()
     for dataset in {r["dataset"] for r in good}:
         assert dataset in html, (run, dataset)
