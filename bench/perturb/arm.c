@@ -90,6 +90,8 @@ static sl_status start(run *r, sl_ctx *ctx, sl_act_source *src, sl_err *err)
     r->c.batch = s->B;
     r->c.steps = 1000000; /* so that schedules stand still and little is logged */
     r->pc = arm_config(r->j->arm);
+    r->pc.views = r->j->views > 0 ? r->j->views : r->pc.views;
+    r->pc.rank = r->j->rank >= 0 ? r->j->rank : r->pc.rank;
     SL_TRY(sl_sae_new(ctx, variant, s->d, s->F, &o, 0, &r->t.s, err));
     r->t.src = src;
     r->t.c = &r->c;
@@ -126,7 +128,7 @@ int arm_child(const arm_job *j)
     sl_act_source src;
     sl_err err;
     r.j = j;
-    sl_ctx *ctx = sl_ctx_new(&(sl_ctx_opts){ .n_threads = j->cpu ? 1 : 0 });
+    sl_ctx *ctx = sl_ctx_new(&(sl_ctx_opts){ .n_threads = j->cpu ? 1 : j->threads });
     sl_status st = ctx ? SL_OK : SL_MEM;
     make_source(&m, &j->s, &src);
     if (st == SL_OK)
@@ -151,8 +153,8 @@ int arm_child(const arm_job *j)
 bool arm_run(const char *self, const arm_job *j, arm_result *out)
 {
     char c[1024], line[1024] = "";
-    snprintf(c, sizeof c, "'%s' --child %d %lld %lld %lld %lld %d %d %d", self, j->arm, (long long)j->s.d, (long long)j->s.F, (long long)j->s.k,
-             (long long)j->s.B, j->skip, j->steps, j->cpu);
+    snprintf(c, sizeof c, "'%s' --child %d %lld %lld %lld %lld %d %d %d %d %d %d", self, j->arm, (long long)j->s.d, (long long)j->s.F, (long long)j->s.k,
+             (long long)j->s.B, j->skip, j->steps, j->cpu, j->threads, j->views, j->rank);
     FILE *f = popen(c, "r");
     bool read = f && fgets(line, sizeof line, f);
     if (!f || pclose(f) != 0 || !read || line[0] != '{') {

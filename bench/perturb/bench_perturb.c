@@ -1,12 +1,13 @@
 /* What perturbation training costs over the plain step, and where its time goes.
  *
- *     bench_perturb [--shape 0..3] [--rounds N] [--steps N] [--skip N] [--rows N] [--quick] [--cpu]
+ *     bench_perturb [--shape 0..3] [--rounds N] [--steps N] [--skip N] [--rows N] [--quick] [--cpu] [--generate]
  *
  * First that the codes of perturbed rows are right (--rows). Then, at each shape, rounds in which the arms take turns, each in a process of its
  * own that runs the trainer: --skip steps to warm up (default 20; 2 at the largest shape), then --steps (200; 10), of which the median
  * counts. Ratios are the medians over rounds of the ratio within a round. generate: noise, the choice of latents, their statistics; forward:
  * the perturbed codes and the loss; backward: all else above the plain step. --quick: one round of few steps. --cpu: seconds of the process on one
- * thread instead of the clock's on all, for a machine that others use too. The last line is one JSON object. */
+ * thread instead of the clock's on all, for a machine that others use too. --generate: only how fast gaussian views are made at the first shape, by
+ * threads, views and rank. The last line is one JSON object. */
 #include "perturb.h"
 
 #include <saelab/kern_info.h>
@@ -18,7 +19,7 @@
 enum { MAX_ROUNDS = 16, N_SHAPE = 4 };
 static const size shapes[N_SHAPE] = { { 512, 4096, 32, 512 }, { 768, 24576, 32, 4096 }, { 64, 128, 5, 256 }, { 128, 1024, 8, 256 } };
 
-typedef struct options { const char *self; int64_t shape, rounds, steps, skip, rows; bool quick, cpu; } options;
+typedef struct options { const char *self; int64_t shape, rounds, steps, skip, rows; bool quick, cpu, generate; } options;
 typedef struct series { double seconds[MAX_ROUNDS], to_plain[MAX_ROUNDS], to_dense[MAX_ROUNDS], spent[N_SPENT], rss; int n; } series;
 
 static bool is_small(const size *s) { return s->F <= 1024; }
@@ -38,7 +39,7 @@ static bool turn(const options *o, const size *s, series *all)
     arm_result r[N_ARM];
     bool large = s->F > 4096, done[N_ARM] = { false };
     for (int i = 0; i < N_ARM; i++) {
-        arm_job j = { *s, i, (int)(o->skip >= 0 ? o->skip : large ? 2 : 20), (int)(o->steps > 0 ? o->steps : large ? 10 : 200), o->cpu };
+        arm_job j = { *s, i, (int)(o->skip >= 0 ? o->skip : large ? 2 : 20), (int)(o->steps > 0 ? o->steps : large ? 10 : 200), o->cpu, .rank = -1 };
         if (o->quick)
             j.skip = 2, j.steps = large ? 3 : 20;
         if (!arms[i].everywhere && !is_small(s))
@@ -84,6 +85,38 @@ static void measure(const options *o, const size *s, series *all)
     print_shape(s, all);
 }
 
+/* ---- making views ---- */
+
+/* Million rows of noise a second, median over rounds of a step's median. */
+static double generating(const options *o, int threads, int views, int rank)
+{
+    arm_job j = { shapes[0], rank ? GAUSS_LOWRANK : GAUSS_FULL, 5, o->quick ? 5 : 50, .threads = threads, .views = views, .rank = rank };
+    double rate[MAX_ROUNDS];
+    int n = 0;
+    arm_result r;
+    for (int64_t i = 0; i < (o->quick ? 1 : o->rounds); i++)
+        if (arm_run(o->self, &j, &r))
+            rate[n++] = 1e-6 * (double)(views * shapes[0].B) / r.spent[PART_GENERATE];
+    return median(rate, n);
+}
+
+static void generation(const options *o, int threads)
+{
+    static const int views[] = { 1, 2, 4 }, ranks[] = { 4, 16, 64, 0 };
+    printf("gaussian views, d %lld, batch %lld: million rows a second (rank 0: full)\n  threads  views", (long long)shapes[0].d, (long long)shapes[0].B);
+    for (int k = 0; k < 4; k++)
+        printf("   rank %2d", ranks[k]);
+    putchar('\n');
+    for (int t = 1; t <= threads; t *= 2)
+        for (int v = 0; v < 3; v++) {
+            printf("  %7d  %5d", t, views[v]);
+            for (int k = 0; k < 4; k++)
+                printf("  %8.3f", generating(o, t, views[v], ranks[k]));
+            putchar('\n');
+            fflush(stdout);
+        }
+}
+
 /* ---- the JSON line ---- */
 
 static void put(const char *name, const char *to, double v, bool last)
@@ -119,17 +152,17 @@ static void put_json(const sl_machine *m, int64_t wrong, series all[N_SHAPE][N_A
 
 static int usage(void)
 {
-    fputs("usage: bench_perturb [--shape 0..3] [--rounds N] [--steps N] [--skip N] [--rows N] [--quick] [--cpu]\n", stderr);
+    fputs("usage: bench_perturb [--shape 0..3] [--rounds N] [--steps N] [--skip N] [--rows N] [--quick] [--cpu] [--generate]\n", stderr);
     return 2;
 }
 
 static int child(int argc, char **argv)
 {
-    int64_t v[8];
-    for (int i = 0; i < 8; i++)
-        if (argc != 10 || !sl_parse_int(argv[i + 2], &v[i]))
+    int64_t v[11];
+    for (int i = 0; i < 11; i++)
+        if (argc != 13 || !sl_parse_int(argv[i + 2], &v[i]))
             return usage();
-    return arm_child(&(arm_job){ { v[1], v[2], v[3], v[4] }, (int)v[0], (int)v[5], (int)v[6], v[7] != 0 });
+    return arm_child(&(arm_job){ { v[1], v[2], v[3], v[4] }, (int)v[0], (int)v[5], (int)v[6], v[7] != 0, (int)v[8], (int)v[9], (int)v[10] });
 }
 
 static bool parse(options *o, int argc, char **argv)
@@ -138,7 +171,7 @@ static bool parse(options *o, int argc, char **argv)
                                                             { "--skip", &o->skip }, { "--rows", &o->rows } };
     for (int i = 1; i < argc; i++) {
         size_t at = 0;
-        bool *flag = strcmp(argv[i], "--quick") == 0 ? &o->quick : strcmp(argv[i], "--cpu") == 0 ? &o->cpu : NULL;
+        bool *flag = strcmp(argv[i], "--quick") == 0 ? &o->quick : strcmp(argv[i], "--cpu") == 0 ? &o->cpu : strcmp(argv[i], "--generate") == 0 ? &o->generate : NULL;
         if (flag) {
             *flag = true;
             continue;
@@ -167,7 +200,9 @@ int main(int argc, char **argv)
     printf("%s, %s, %d threads; f32 instruction peak %.0f GFLOP/s\n", m.cpu, m.kernels, m.threads, fma_gflops(m.threads));
     printf("perturbed codes against the definition\n");
     int64_t wrong = check_codes(ctx, o.quick ? 512 : o.rows);
-    for (int i = 0; i < N_SHAPE; i++)
+    if (o.generate)
+        generation(&o, m.threads);
+    for (int i = 0; i < N_SHAPE && !o.generate; i++)
         if (o.shape < 0 || o.shape == i)
             measure(&o, &shapes[i], all[i]);
     put_json(&m, wrong, all);

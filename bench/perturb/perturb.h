@@ -18,7 +18,12 @@ enum { RANK = 16 }; /* directions of gauss_lowrank */
 
 /* ---- arm.c ---- */
 
-typedef struct arm_job { size s; int arm, skip, steps; bool cpu; /* seconds of the process, on one thread, not of the clock */ } arm_job;
+typedef struct arm_job {
+    size s;
+    int arm, skip, steps;
+    bool cpu;                 /* seconds of the process, on one thread, not of the clock */
+    int threads, views, rank; /* 0, 0, -1: all; as the arm has them */
+} arm_job;
 enum { PART_GENERATE, PART_FORWARD, N_SPENT };
 typedef struct arm_result { double seconds, spent[N_SPENT], rss, loss; } arm_result; /* medians a step; spent by the perturbation layer */
 sl_perturb_config arm_config(int which);
