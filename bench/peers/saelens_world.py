@@ -28,7 +28,7 @@ def build(plain=False):
                                   compensate_probabilities=True, scale_children_by_parent=False),
         mean_firing_magnitudes=LinearMagnitudeConfig(start=5.0, end=4.0),
         std_firing_magnitudes=0.0 if plain else FoldedNormalMagnitudeConfig(mean=0.5, std=0.5),
-        correlation=None if plain else LowRankCorrelationConfig(rank=25, correlation_scale=0.1)))
+        correlation=LowRankCorrelationConfig(rank=1 if plain else 25, correlation_scale=0.0 if plain else 0.1)))
 
 
 def counts_of(model, rows):

@@ -91,5 +91,5 @@ static bool multiply(const sl_int8 *g, const int8_t *x, int64_t m, int64_t d, co
 void SL_V(sl_simd_int8)(sl_int8 *g)
 {
     *g = (sl_int8){ .rows = ROWS, .cols = NR, .x_max = ZERO - 1, .w_max = 63, .x_zero = ZERO,
-                    .least_share = 512, .least_d = 512, .most_d = 1024, .prepare = prepare, .pack = pack, .multiply = multiply };
+                    .least_share = 384, .least_d = 256, .most_d = 1024, .prepare = prepare, .pack = pack, .multiply = multiply };
 }

@@ -83,46 +83,58 @@ static void begin_rows(topk *j, int team)
         SL_V(sl_topk_int8_rows)(j, team);
 }
 
-/* Is the part of W in hand needed in f32? */
-static bool needs_f32(const topk *j)
+/* Is there a block of that kind? */
+static bool any_block(const topk *j, int kind)
 {
-    bool any = !j->int8;
+    bool any = false;
     for (int64_t i = 0; j->int8 && i < j->m; i += j->mc)
-        any = any || j->dense[i / j->mc];
+        any = any || j->dense[i / j->mc] == kind;
     return any;
+}
+
+static void screen_in_f32(topk *j, int64_t i)
+{
+    int64_t m = sl_min64(j->mc, j->m - i);
+    SL_V(sl_topk_f32_screen)(j, i, m, topk_pad(j, omp_get_thread_num()));
+    for (int64_t r = i; r < i + m; r++)
+        SL_V(sl_topk_rescore)(j, r);
 }
 
 static void screen_block(topk *j, int64_t i)
 {
-    int64_t m = sl_min64(j->mc, j->m - i);
-    int thread = omp_get_thread_num();
-    if (j->int8 && !j->dense[i / j->mc]) {
-        SL_V(sl_topk_int8_screen)(j, i, m, thread);
-        return;
-    }
-    SL_V(sl_topk_f32_screen)(j, i, m, topk_pad(j, thread));
-    for (int64_t r = i; r < i + m; r++)
-        SL_V(sl_topk_rescore)(j, r);
+    if (j->int8 && j->p0 > 0 && !j->dense[i / j->mc])
+        SL_V(sl_topk_int8_screen)(j, i, sl_min64(j->mc, j->m - i), omp_get_thread_num());
+    else
+        screen_in_f32(j, i);
+}
+
+/* Blocks that gave up have the part of W in hand again, in f32. */
+static void screen_again(topk *j, bool packed, int team)
+{
+    if (!packed)
+        SL_V(sl_topk_f32_pack)(j, team);
+    #pragma omp parallel for num_threads(team) schedule(dynamic)
+    for (int64_t i = 0; i < j->m; i += j->mc)
+        if (j->dense[i / j->mc] == TOPK_GAVE_UP) {
+            j->dense[i / j->mc] = TOPK_DENSE;
+            screen_in_f32(j, i);
+        }
 }
 
 static void screen(topk *j, int team)
 {
     for (j->p0 = 0; j->p0 < j->n; j->p0 = j->p1) {
         j->p1 = sl_min64(j->p0 + j->nc, j->n);
-        if (needs_f32(j))
+        j->tight = !j->int8 || j->p0 == 0;
+        bool in_f32 = j->tight || any_block(j, TOPK_DENSE);
+        if (in_f32)
             SL_V(sl_topk_f32_pack)(j, team);
         #pragma omp parallel for num_threads(team) schedule(dynamic)
         for (int64_t i = 0; i < j->m; i += j->mc)
             screen_block(j, i);
+        if (any_block(j, TOPK_GAVE_UP))
+            screen_again(j, in_f32, team);
     }
-}
-
-static bool failed(const topk *j)
-{
-    bool any = false;
-    for (int64_t i = 0; j->int8 && i < j->m; i += j->mc)
-        any = any || j->dense[i / j->mc] == TOPK_FAILED;
-    return any;
 }
 
 /* Closes the gaps between rows from .. from + rows that were written k entries apart; row_ptr[r + 1] holds the count of row r. */
@@ -167,13 +179,12 @@ static void encode(const sl_kern *k, const sl_tensor *x, const sl_tensor *W, con
     SL_V(sl_topk_f32_cut)(&j, j.m, team);
     if ((!skip && !SL_V(sl_topk_int8_begin)(&j, k, j.m) && sl_kern_failed(k)) || !SL_V(sl_topk_memory)(&j, k, j.nc * j.d))
         return;
-    j.tight = !j.int8;
-    j.most = j.tight ? sl_min64(j.cap, 3 * j.k + 4 * NR) : j.cap;
+    j.most = !j.int8 ? sl_min64(j.cap, 3 * j.k + 4 * NR) : j.cap;
     for (int64_t at_once = j.m; j.r0 < B; j.r0 += j.m) {
         j.m = sl_min64(at_once, B - j.r0);
         begin_rows(&j, team);
         screen(&j, team);
-        if (failed(&j)) {
+        if (any_block(&j, TOPK_FAILED)) {
             sl_kern_impl_of(k)->failed = true;
             return;
         }

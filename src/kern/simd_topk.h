@@ -3,7 +3,7 @@
  * A product of x and W, in f32 or in small integers, only proposes. For every value that it makes it knows an upper bound of the one that
  * kern/dot.h makes; a feature whose bound does not reach what the k-th largest value is known to reach (`limit`) is out. Bounds of the f32
  * product are so close that they raise the limit themselves; of others, those that look best are made exact while their part of W is at
- * hand, which raises it. At the end all that are left are made exact and the k largest are taken. So codes are those of kern/dot.h bit for
+ * hand, which raises it; the first part of W goes by the f32 product anyway, so that there is a limit to begin with. At the end all that are left are made exact and the k largest are taken. So codes are those of kern/dot.h bit for
  * bit, whatever the product. */
 #ifndef SL_SIMD_TOPK_H
 #define SL_SIMD_TOPK_H
@@ -13,7 +13,7 @@
 
 enum {
     TOPK_EXACT_ROWS = 8, /* rows without proposals share one reading of W */
-    TOPK_FAILED = 2
+    TOPK_DENSE = 1, TOPK_GAVE_UP = 2, TOPK_FAILED = 3
 };
 
 typedef struct topk {
@@ -51,8 +51,7 @@ typedef struct topk {
     float *w_scale, *w_len, *w_err, *top; /* [panels * cols] the same; |w_scale q|, |e| + rounding, b + rounding, all rounded up */
     int8_t *share8;              /* per thread: [n_share8] */
     int64_t n_share8;
-    uint8_t *dense;              /* [blocks] 1: goes on in f32, TOPK_FAILED: the product failed */
-    int64_t *rescored;           /* [blocks] exact values made so far */
+    uint8_t *dense;              /* [blocks] TOPK_DENSE: goes on in f32, TOPK_GAVE_UP: from this part of W on, TOPK_FAILED: the product failed */
 } topk;
 
 static inline float *topk_pad(const topk *j, int thread) { return j->share + thread * j->n_share; }       /* [MR, d] */
@@ -93,12 +92,15 @@ void SL_V(sl_topk_f32_screen)(topk *j, int64_t i, int64_t m, float *pad); /* row
 /* simd_topk_int8.c */
 bool SL_V(sl_topk_int8_begin)(topk *j, const sl_kern *k, int64_t B); /* false: no memory, or not worth while: f32 then */
 void SL_V(sl_topk_int8_rows)(topk *j, int team);             /* the rows in hand */
+/* The block of rows i .. i + m; where bounds tell too little it gives up, and the part is as if it had not been looked at. */
 void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread);
 
 /* simd_topk_decide.c */
 float SL_V(sl_topk_exact)(const topk *j, int64_t r, int32_t f); /* pre-activation of row r in hand and feature f */
 void SL_V(sl_topk_propose)(topk *j, int64_t r, int64_t p, uint32_t hits, const float *bounds); /* candidates p + bits of hits */
-int64_t SL_V(sl_topk_rescore)(topk *j, int64_t r);           /* at the end of a part of W: exact values made */
+void SL_V(sl_topk_rescore)(topk *j, int64_t r);              /* at the end of a part of W: what looks best is made exact, which raises the limit */
+int64_t SL_V(sl_topk_to_rescore)(const topk *j, int64_t r);  /* how many of the part in hand that would be */
+void SL_V(sl_topk_forget)(topk *j, int64_t r);               /* the proposals of the part in hand */
 void SL_V(sl_topk_decide)(topk *j, int team);
 float SL_V(sl_topk_kth)(float *v, int64_t n, int64_t k);     /* the k-th largest (k from 1) of v [n], none of them NaN; v is reordered */
 

@@ -207,26 +207,45 @@ static float forecast(const topk *j, int64_t r)
     return seen > .5 ? j->limit[r] * (float)sqrt(all / seen) : j->limit[r];
 }
 
-int64_t SL_V(sl_topk_rescore)(topk *j, int64_t r)
+/* Place of the first proposal of the part in hand. */
+static int32_t first_of_part(const topk *j, int64_t r)
+{
+    int32_t first = j->count[r];
+    while (first > 0 && candidate(j->at[r * j->cap + first - 1]) >= j->p0)
+        first--;
+    return first;
+}
+
+int64_t SL_V(sl_topk_to_rescore)(const topk *j, int64_t r)
+{
+    float from = forecast(j, r);
+    int64_t n = 0;
+    for (int32_t i = j->count[r] < 0 ? 0 : first_of_part(j, r); i < j->count[r]; i++)
+        n += j->at[r * j->cap + i] >= 0 && !(j->val[r * j->cap + i] < from);
+    return n;
+}
+
+void SL_V(sl_topk_forget)(topk *j, int64_t r)
+{
+    if (j->count[r] >= 0)
+        j->count[r] = first_of_part(j, r);
+}
+
+void SL_V(sl_topk_rescore)(topk *j, int64_t r)
 {
     float *sort = topk_sort(j, omp_get_thread_num());
     if (j->count[r] < 0)
-        return 0;
-    if (j->tight) {
+        return;
+    if (j->tight)
         raise_by_bounds(j, r);
-        return 0;
-    }
-    int64_t made = 0;
-    if (!(j->limit[r] > 0))
-        made = make_best_exact(j, r, sort);
-    if (j->limit[r] > 0 && j->p1 < j->n) {
-        int32_t first = j->count[r];
-        while (first > 0 && candidate(j->at[r * j->cap + first - 1]) >= j->p0)
-            first--;
-        made += make_exact(j, r, first, forecast(j, r));
+    if (j->tight && !j->int8)
+        return;
+    if (j->p0 == 0 || !(j->limit[r] > 0))
+        make_best_exact(j, r, sort);
+    if (j->p0 > 0 && j->limit[r] > 0 && j->p1 < j->n) {
+        make_exact(j, r, first_of_part(j, r), forecast(j, r));
         raise_limit(j, r, sort);
     }
-    return made;
 }
 
 /* ---- the decision ---- */
@@ -260,7 +279,7 @@ static void decide(topk *j, int64_t r)
     float *sort = topk_sort(j, omp_get_thread_num());
     if (j->count[r] < 0)
         return;
-    if (!j->tight)
+    if (j->int8)
         make_best_exact(j, r, sort);
     make_exact(j, r, 0, -INFINITY);
     choose(j, r, j->val + r * j->cap, j->at + r * j->cap, j->count[r], sort);

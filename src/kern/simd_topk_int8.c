@@ -6,8 +6,8 @@
  * q_x.q_w is exact. Norms are rounded up; gamma is for the rounding of kern/dot.h (d / 32 additions a chain) and of the bound (Higham 2002,
  * section 3.1, as in simd_topk_f32.c). Norms outside 1e-10 .. 1e10 are left to the other ways, so nothing here over- or underflows.
  *
- * The bound's width depends on the data. What is too wide costs exact values; a block of rows that has made more of them than the
- * screening saves goes on in f32. */
+ * The bound's width depends on the data. What is too wide costs exact values; a block of rows that would take more of them than the
+ * screening saves gives up and goes on in f32. */
 #include "kern/scratch.h"
 #include "kern/simd_topk.h"
 
@@ -18,7 +18,8 @@
 
 enum {
     LEAST_ROWS = 64,  /* fewer rows do not pay for quantising W */
-    DENSE_SHARE = 32  /* an exact value costs as much as the screening saves on about so many */
+    EXACT_SHARE = 20, /* an exact value costs as much as the screening saves on about so many, */
+    LIST_SHARE = 4    /* and when it lists more than one in so many the bounds are of no use */
 };
 
 static const double LOWEST = 1e-10, HIGHEST = 1e10;
@@ -111,7 +112,7 @@ static bool get_memory(topk *j, const sl_kern *k)
     int64_t tile = j->int8->rows * j->int8->cols * (int64_t)sizeof(int32_t), wide = j->int8->cols * j->d8;
     j->n_share8 = sl_round_up(tile > wide ? tile : wide, SL_INT8_ALIGN);
     j->w8 = sl_kern_scratch(k, SL_SIMD_W8, panels + 4 * cols * sizeof(float));
-    j->x8 = sl_kern_scratch(k, SL_SIMD_X8, m * (size_t)j->d8 + 2 * m * sizeof(float) + blocks * (sizeof *j->rescored + 1));
+    j->x8 = sl_kern_scratch(k, SL_SIMD_X8, m * (size_t)j->d8 + 2 * m * sizeof(float) + blocks);
     j->share8 = sl_kern_scratch(k, SL_SIMD_ACC, (size_t)(k->n_threads * j->n_share8));
     if (!j->w8 || !j->x8 || !j->share8)
         return false;
@@ -119,8 +120,7 @@ static bool get_memory(topk *j, const sl_kern *k)
     j->w_len = j->w_scale + cols;
     j->w_err = j->w_len + cols;
     j->top = j->w_err + cols;
-    j->rescored = (int64_t *)(void *)(j->x8 + m * (size_t)j->d8);
-    j->x_scale = (float *)(void *)(j->rescored + blocks);
+    j->x_scale = (float *)(void *)(j->x8 + m * (size_t)j->d8);
     j->x_err = j->x_scale + m;
     j->dense = (uint8_t *)(j->x_err + m);
     return true;
@@ -154,7 +154,6 @@ void SL_V(sl_topk_int8_rows)(topk *j, int team)
     const sl_int8 *g = j->int8;
     int64_t blocks = j->m / j->mc + 1;
     memset(j->dense, 0, (size_t)blocks);
-    memset(j->rescored, 0, (size_t)blocks * sizeof *j->rescored);
     #pragma omp parallel for num_threads(team) schedule(static)
     for (int64_t r = 0; r < j->m; r++) {
         quantised q = quantise(j->x + (j->r0 + r) * j->d, j->d, j->d8, g->x_max, g->x_zero, j->x8 + r * j->d8);
@@ -169,9 +168,10 @@ void SL_V(sl_topk_int8_rows)(topk *j, int team)
 
 /* ---- screening ---- */
 
-/* Rows i .. i + m against VW candidates p ..; c: their sums, cols apart. */
-static void filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c)
+/* Rows i .. i + m against VW candidates p ..; c: their sums, cols apart. How many were proposed. */
+static int64_t filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c)
 {
+    int64_t proposed = 0;
     vf scale = vf_load(j->w_scale + p), len = vf_load(j->w_len + p), err = vf_load(j->w_err + p), top = vf_load(j->top + p);
     for (int64_t r = i; r < i + m; r++, c += j->int8->cols) {
         vi sums;
@@ -186,22 +186,23 @@ static void filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c)
         float bounds[VW];
         vf_store(bounds, bound);
         SL_V(sl_topk_propose)(j, r, p, hits, bounds);
+        proposed += __builtin_popcount(hits);
     }
+    return proposed;
 }
 
-/* A block of rows that has spent more on exact values than it saves goes on in f32; the first part of W sets the limits. */
-static void judge(topk *j, int64_t i, int64_t m, int64_t made)
+static void give_up(topk *j, int64_t i, int64_t m)
 {
-    int64_t b = i / j->mc;
-    j->rescored[b] += made;
-    j->dense[b] = j->rescored[b] > m * (j->p1 / DENSE_SHARE + 2 * j->k);
+    j->dense[i / j->mc] = TOPK_GAVE_UP;
+    for (int64_t r = i; r < i + m; r++)
+        SL_V(sl_topk_forget)(j, r);
 }
 
 void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread)
 {
     const sl_int8 *g = j->int8;
     int32_t *c = (int32_t *)(void *)(j->share8 + thread * j->n_share8);
-    int64_t made = 0;
+    int64_t part = j->p1 - j->p0, proposed = 0, wanted = 0;
     for (int64_t p = j->p0; p < j->p1; p += g->cols) {
         const void *panel = (const char *)j->w8 + (size_t)(p / g->cols) * j->panel_bytes;
         if (!g->multiply(g, j->x8 + i * j->d8, m, j->d8, panel, c)) {
@@ -209,9 +210,18 @@ void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread)
             return;
         }
         for (int64_t q = 0; q < g->cols && p + q < j->n; q += VW)
-            filter(j, i, m, p + q, c + q);
+            proposed += filter(j, i, m, p + q, c + q);
+        if (proposed > m * (part / LIST_SHARE + 2 * j->k)) {
+            give_up(j, i, m);
+            return;
+        }
     }
     for (int64_t r = i; r < i + m; r++)
-        made += SL_V(sl_topk_rescore)(j, r);
-    judge(j, i, m, made);
+        wanted += SL_V(sl_topk_to_rescore)(j, r);
+    if (wanted > m * (part / EXACT_SHARE + 2 * j->k)) {
+        give_up(j, i, m);
+        return;
+    }
+    for (int64_t r = i; r < i + m; r++)
+        SL_V(sl_topk_rescore)(j, r);
 }

@@ -259,7 +259,7 @@ static data kind_of_rows(int kind, shape s)
  * rows may go over to f32. */
 static void kinds_of_rows(void **state)
 {
-    static const shape shapes[] = { { 1000, 700, 64, 8 }, { 16, 2100, 1500, 16 }, { 40, 1400, 768, 32 } };
+    static const shape shapes[] = { { 1000, 700, 64, 8 }, { 200, 9000, 256, 16 }, { 16, 2100, 1500, 16 }, { 40, 1400, 768, 32 } };
     const sl_kern *ref, *k;
     sl_err err;
     sl_ctx *ctx = sl_test_ctx(2);
