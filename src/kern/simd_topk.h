@@ -3,7 +3,8 @@
  * A product of x and W, in f32 or in small integers, only proposes. For every value that it makes it knows an upper bound of the one that
  * kern/dot.h makes; a feature whose bound does not reach what the k-th largest value is known to reach (`limit`) is out. Bounds of the f32
  * product are so close that they raise the limit themselves; of others, those that look best are made exact while their part of W is at
- * hand, which raises it; the first part of W goes by the f32 product anyway, so that there is a limit to begin with. At the end all that are left are made exact and the k largest are taken. So codes are those of kern/dot.h bit for
+ * hand, which raises it. The first part of W goes by the f32 product anyway, so that there is a limit to begin with. At the end all that
+ * are left are made exact and the k largest are taken. So codes are those of kern/dot.h bit for
  * bit, whatever the product. */
 #ifndef SL_SIMD_TOPK_H
 #define SL_SIMD_TOPK_H

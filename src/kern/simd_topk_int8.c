@@ -130,7 +130,9 @@ bool SL_V(sl_topk_int8_begin)(topk *j, const sl_kern *k, int64_t B)
 {
     const sl_int8 *g = sl_kern_int8(k);
     bool forced = sl_kern_impl_of(k)->screen != SL_SCREEN_AUTO;
-    if (!g || (!forced && (B < LEAST_ROWS || j->n < g->least_share * j->k || j->d < g->least_d || j->d > g->most_d)))
+    if (forced && g) /* tests: small dictionaries have several parts too */
+        j->nc = sl_min64(j->nc, sl_round_up((j->n + 3) / 4, NR));
+    if (!g || j->n <= j->nc || (!forced && (B < LEAST_ROWS || j->n < g->least_share * j->k || j->d < g->least_d || j->d > g->most_d)))
         return false;
     j->d8 = sl_round_up(j->d, SL_INT8_STEP);
     j->panel_bytes = g->prepare(g, k, j->d8);

@@ -10,7 +10,8 @@
  *
  * sweep: [{OPTION OF perturb: [values]}...] in an arm makes a grid of arms of it (plan_sweep.c).
  * Every arm meets every data set unless `on` says which. Later ones win: the arm, the data set's every_arm, its arms.NAME, then the
- * same three of the profile. `like: NAME` begins with all of a data set before it, its options too where it is the same world. every_arm sets the options that an arm has; one that no arm has is an error. */
+ * same three of the profile. `like: NAME` begins with all of a data set before it, its options too where it is the same world.
+ * every_arm sets the options that an arm has; one that no arm has is an error. */
 #ifndef SL_STUDY_PLAN_H
 #define SL_STUDY_PLAN_H
 

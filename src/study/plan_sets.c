@@ -56,17 +56,17 @@ static int like_of(const sl_plan *p, sl_ynode map)
     return like ? -1 : 0;
 }
 
+/* like: set 0, the text, where there is none. */
 static void defaults(sl_plan_set *s, const sl_plan_set *like)
 {
-    bool copy = like->world != NULL;
-    s->size = copy ? like->size : s->size;
-    s->task = copy ? like->task : s->task;
-    if (!copy)
-        sl_opts_default(sl_plan_world_opts, &s->size);
-    if (!copy)
-        sl_opts_default(sl_task_train_opts, &s->task);
     if (s->world->opts)
         sl_opts_default(s->world->opts, s->wopts);
+    sl_opts_default(sl_plan_world_opts, &s->size);
+    sl_opts_default(sl_task_train_opts, &s->task);
+    if (!like->world)
+        return;
+    s->size = like->size;
+    s->task = like->task;
     if (s->world == like->world)
         memcpy(s->wopts, like->wopts, s->world->opts_size);
 }
