@@ -32,7 +32,7 @@ def build(plain=False):
 
 
 def counts_of(model, rows):
-    """In how many of at least `rows` rows each feature fires, and the rows. The rows themselves are not made: that would be most of the time."""
+    """In how many of at least `rows` rows each feature fires, and the rows. The rows themselves are not made."""
     counts, done = torch.zeros(16384, dtype=torch.float64), 0
     while done < rows:
         counts += (model.activation_generator.sample(BATCH).to_dense() > 0).sum(0)

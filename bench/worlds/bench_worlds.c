@@ -159,6 +159,8 @@ static void against_saelens(bench *b)
 static int rates(bench *b)
 {
     peer p = { 0 };
+    if (!b->python)
+        printf("rates NOT RUN: needs --python PYTHON with SAELens (./run peers)\n");
     bool good = b->python && peer_start(&p, b->python, b->script, b->threads);
     for (int plain = 1; good && plain >= 0; plain--)
         good = rates_agree(b->ctx, &p, b->rate_rows, plain);

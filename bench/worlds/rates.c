@@ -91,6 +91,7 @@ bool rates_agree(sl_ctx *ctx, peer *p, int64_t rows, bool plain)
         printf("synth16k, %lld rows, %s: saelab and SAELens\n", (long long)rows, plain ? "without correlations, magnitudes constant" : "the recipe");
         for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
             good &= compare(levels + i, rows, plain, a, b);
+        fflush(stdout);
     }
     free(a);
     return good;
