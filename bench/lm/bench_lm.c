@@ -2,8 +2,8 @@
  *
  *     bench_lm [--python PYTHON] [--script bench/peers/torch_gpt.py] [--text FILE] [--reps N] [--threads N] [--only train|sample|cpu|run]
  *
- * PYTHON has torch (./run peers makes one); without it the ratios are NOT RUN. --text FILE adds the 2000 iterations of nanogpt_cpu on
- * that text on both sides. The last line is one JSON object. Checked first: what is timed computes what it should (a training whose loss falls). */
+ * PYTHON has torch (./run peers makes one); without it the ratios are NOT RUN. --text FILE adds whole trainings on that text: 2000
+ * iterations of nanogpt_cpu on both sides (PyTorch's at nanoGPT's learning rate and at ours) and nanogpt_cpu_fast. The last line is one JSON object. Checked first: what is timed computes what it should (a training whose loss falls). */
 #include "figures.h"
 #include "peer.h"
 
@@ -149,7 +149,7 @@ static void add_rate(bench *b, series *s, const char *request)
 
 typedef struct figures {
     double train, torch_train_f32, torch_train_bf16, sample_f32, sample_bf16, torch_sample_f32, torch_sample_bf16;
-    double cpu, torch_cpu, run_seconds, run_val, torch_run_seconds, torch_run_val;
+    double cpu, torch_cpu, run_seconds, run_val, torch_run_seconds, torch_run_val, fast_seconds, fast_val, torch_high_seconds, torch_high_val;
 } figures;
 
 static bool wanted(const bench *b, const char *what) { return !b->only || strcmp(b->only, what) == 0; }
@@ -206,29 +206,45 @@ static void compare_sampling(bench *b, figures *f)
     sl_lm_free(m);
 }
 
+/* A whole training of a preset, as the tool does it. */
+static void run_ours(bench *b, const sl_corpus *c, const char *preset, double *val, double *seconds)
+{
+    const sl_lm_preset *p = sl_lm_preset_find(preset);
+    sl_lm *m = new_model(b, preset);
+    sl_lm_result r;
+    sl_err err;
+    char dir[64];
+    if (!scratch_dir(dir) || sl_lm_train(m, c, &p->train, dir, &r, &err) != SL_OK)
+        die(&err);
+    *val = r.best_val_loss, *seconds = r.total_train_time;
+    printf("%-18s %4lld iterations, saelab   %10.4f nats    in %.1f s\n", preset, (long long)p->train.max_iters, *val, *seconds);
+    sl_free(b->ctx, r.curve);
+    sl_lm_free(m);
+}
+
+/* PyTorch's 2000 iterations at a learning rate. */
+static void run_torch(bench *b, const char *lr, double *val, double *seconds)
+{
+    char v[64], s[64];
+    if (!b->has_peer || !peer_ask(&b->p, v, s, "run nanogpt_cpu f32 2000 %s %s", lr, b->text))
+        return;
+    *val = strtod(v, NULL), *seconds = strtod(s, NULL);
+    printf("%-18s 2000 iterations, PyTorch  %10.4f nats    in %.1f s   learning rate %s\n", "nanogpt_cpu", *val, *seconds, lr);
+}
+
 static void compare_runs(bench *b, figures *f)
 {
-    const sl_lm_preset *p = sl_lm_preset_find("nanogpt_cpu");
     sl_text text;
     sl_corpus c;
     sl_err err;
-    sl_lm_result r;
-    char dir[64], val[64], seconds[64];
     if (sl_text_file(b->ctx, b->text, &text, &err) != SL_OK || sl_corpus_new(b->ctx, &text, SL_TOK_CHAR, NULL, &c, &err) != SL_OK)
         die(&err);
-    sl_lm *m = new_model(b, "nanogpt_cpu");
-    if (!scratch_dir(dir) || sl_lm_train(m, &c, &p->train, dir, &r, &err) != SL_OK)
-        die(&err);
-    printf("%-44s %10.4f nats    in %.1f s\n", "nanogpt_cpu 2000 iterations, saelab", r.best_val_loss, r.total_train_time);
-    f->run_val = r.best_val_loss, f->run_seconds = r.total_train_time;
-    if (b->has_peer && peer_ask(&b->p, val, seconds, "run nanogpt_cpu f32 2000 %s", b->text)) {
-        f->torch_run_val = strtod(val, NULL), f->torch_run_seconds = strtod(seconds, NULL);
-        printf("%-44s %10.4f nats    in %.1f s\n", "nanogpt_cpu 2000 iterations, PyTorch", f->torch_run_val, f->torch_run_seconds);
-    }
-    sl_free(b->ctx, r.curve);
+    run_ours(b, &c, "nanogpt_cpu", &f->run_val, &f->run_seconds);
+    run_torch(b, "1e-3", &f->torch_run_val, &f->torch_run_seconds);
+    run_ours(b, &c, "nanogpt_cpu_fast", &f->fast_val, &f->fast_seconds);
+    run_torch(b, "4e-3", &f->torch_high_val, &f->torch_high_seconds);
     sl_corpus_release(b->ctx, &c);
     sl_text_release(b->ctx, &text);
-    sl_lm_free(m);
 }
 
 /* ---- the JSON line ---- */
@@ -258,12 +274,17 @@ static void put_json(bench *b, const figures *f)
     put("nanogpt_cpu_seconds", f->run_seconds, false);
     put("torch_nanogpt_cpu_val_loss", f->torch_run_val, false);
     put("torch_nanogpt_cpu_seconds", f->torch_run_seconds, false);
+    put("nanogpt_cpu_fast_val_loss", f->fast_val, false);
+    put("nanogpt_cpu_fast_seconds", f->fast_seconds, false);
+    put("torch_nanogpt_cpu_4e-3_val_loss", f->torch_high_val, false);
+    put("torch_nanogpt_cpu_4e-3_seconds", f->torch_high_seconds, false);
     printf("\"ratios\":{");
     put("train_vs_torch_best", f->train / best_train, false);
     put("train_f32_vs_torch_f32", f->train / f->torch_train_f32, false);
     put("sample_vs_torch_best", fmax(f->sample_f32, f->sample_bf16) / best_sample, false);
     put("nanogpt_cpu_steps_vs_torch", f->cpu / f->torch_cpu, false);
-    put("nanogpt_cpu_run_vs_torch", f->torch_run_seconds / f->run_seconds, true);
+    put("nanogpt_cpu_run_vs_torch", f->torch_run_seconds / f->run_seconds, false);
+    put("nanogpt_cpu_fast_vs_torch", f->torch_run_seconds / f->fast_seconds, true);
     printf("}}\n");
 }
 
@@ -304,7 +325,7 @@ int main(int argc, char **argv)
     b.has_peer = python && peer_start(&b.p, python, script, sl_ctx_threads(b.ctx));
     if (!b.has_peer)
         printf("NOT RUN: the ratios to PyTorch (give --python)\n");
-    figures f = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
+    figures f = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
     if (wanted(&b, "sample"))
         compare_sampling(&b, &f);
     if (wanted(&b, "cpu"))

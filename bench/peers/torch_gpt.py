@@ -4,7 +4,7 @@
 Reads one request a line from standard input and answers each with one line, so that a benchmark can alternate with it:
     train PRESET MODE BATCH STEPS   -> ok TOKENS SECONDS     updates on random tokens (AdamW, clipping), after one to warm up
     sample MODE TOKENS              -> ok TOKENS SECONDS     nanogpt_char at batch 1, no cache, as nanoGPT's generate
-    run PRESET MODE ITERS TEXT      -> ok VAL_LOSS SECONDS   a whole training on TEXT with nanoGPT's schedule and evaluations
+    run PRESET MODE ITERS LR TEXT   -> ok VAL_LOSS SECONDS   a whole training on TEXT with nanoGPT's schedule and evaluations
     version                         -> ok VERSION THREADS
 MODE is f32 or bf16 (autocast; sampling: bf16 weights). Started by bench_lm --python PYTHON; by hand:
     echo "train nanogpt_cpu f32 12 50" | python bench/peers/torch_gpt.py --threads 2
@@ -123,9 +123,9 @@ def sample(mode, n):
         return int(n), time.perf_counter() - start
 
 
-def run(preset, mode, iters, text):
+def run(preset, mode, iters, peak, text):
     """nanoGPT's README command for CPUs: batch 12, evaluation of 20 batches of both splits every 250 iterations."""
-    iters, batch, T = int(iters), 12, PRESETS[preset]["block_size"]
+    iters, peak, batch, T = int(iters), float(peak), 12, PRESETS[preset]["block_size"]
     chars = open(text, encoding="utf-8").read()
     table = {c: i for i, c in enumerate(sorted(set(chars)))}
     data = torch.tensor([table[c] for c in chars])
@@ -151,7 +151,7 @@ def run(preset, mode, iters, text):
             best = min(best, estimate(model)[1])
         if i == iters:
             break
-        lr = 1e-3 * (i + 1) / 101 if i < 100 else 1e-4 + 0.5 * (1 + math.cos(math.pi * (i - 100) / (iters - 100))) * 9e-4
+        lr = peak * (i + 1) / 101 if i < 100 else 1e-4 + 0.5 * (1 + math.cos(math.pi * (i - 100) / (iters - 100))) * (peak - 1e-4)
         for group in adamw.param_groups:
             group["lr"] = lr
         update(model, adamw, *windows(splits[0]), mode)

@@ -399,7 +399,7 @@ static void evaluation_by_hand(void **state)
 static void presets_and_tables(void **state)
 {
     (void)state;
-    const char *names[] = { "nanogpt_char", "nanogpt_cpu", "template_gpt2", "quick", "speedrun", "smoke" };
+    const char *names[] = { "nanogpt_char", "nanogpt_cpu", "nanogpt_cpu_fast", "template_gpt2", "quick", "speedrun", "smoke" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const sl_lm_preset *p = sl_lm_preset_find(names[i]);
         assert_non_null(p);
