@@ -1,42 +1,12 @@
 /* Attention of tokens over each other. A thread owns rows. Logits of NR tokens at a time are products of the register tile, a token a lane; then
- * each token chooses its list and takes the softmax of it: short lists VW tokens at once, others one by one. */
+ * each token chooses its list and takes the softmax of it: short lists VW tokens at once, others one by one. Where features are few, short lists
+ * come from what simd_compose_rank.c knows of all pairs of them. */
 #include "kern/simd_compose.h"
 #include "kern/simd_math.h"
 
 #include <math.h>
 #include <omp.h>
 #include <string.h>
-
-/* What a thread needs: queries [n, d_c] times 1 / sqrt(w), keys [n in whole MR, d_c], queries of one head in panels, logits [n in whole MR, NR]:
- * row j has those of key j. */
-typedef struct desk { float *q, *key, *panel, *logit; } desk;
-
-static int64_t desk_floats(const sl_tokens *a, int64_t most)
-{
-    int64_t keys = sl_round_up(most, MR), w = a->d_c / a->n_head;
-    return sl_round_up((keys + most) * a->d_c + sl_round_up(most, NR) * w + keys * NR, 16);
-}
-
-static desk desk_at(const sl_tokens *a, int64_t most, float *room)
-{
-    desk d = { .q = room };
-    d.key = d.q + most * a->d_c;
-    d.panel = d.key + sl_round_up(most, MR) * a->d_c;
-    d.logit = d.panel + sl_round_up(most, NR) * (a->d_c / a->n_head);
-    return d;
-}
-
-static void bring_row(const sl_tokens *a, const float *qk, token_row t, const desk *d)
-{
-    float scale = (float)(1 / sqrt((double)a->d_c / a->n_head));
-    for (int64_t i = 0; i < t.n; i++) {
-        const float *row = qk + table_row(a, t.e0 + i) * 2 * a->d_c;
-        for (int64_t c = 0; c < a->d_c; c++)
-            d->q[i * a->d_c + c] = scale * row[c];
-        memcpy(d->key + i * a->d_c, row + a->d_c, (size_t)a->d_c * sizeof *row);
-    }
-    memset(d->key + t.n * a->d_c, 0, (size_t)((sl_round_up(t.n, MR) - t.n) * a->d_c) * sizeof *d->key);
-}
 
 /* ---- lists, one by one ---- */
 
@@ -131,31 +101,21 @@ ALWAYS void insert(vf *best, vf *place, vf v, vf p, int64_t m)
     }
 }
 
-/* Tokens i0 .. i0 + VW - 1 as far as there are; logit is spoiled. */
-ALWAYS void short_lists(float *logit, int64_t i0, const lists *s, int64_t m)
+/* Of VW tokens: the logit of each with itself, the m - 1 largest others in falling order, and their places. */
+typedef struct chosen_few { vf own, best[SHORT - 1], place[SHORT - 1]; } chosen_few;
+
+/* Their softmax, as lists of tokens i0 .. i0 + VW - 1 as far as there are. */
+ALWAYS void put_short(chosen_few *c, int64_t i0, const lists *s, int64_t m)
 {
-    vf best[SHORT - 1], place[SHORT - 1], own, sum;
-    float P[SHORT][VW], at[SHORT][VW], mine[VW] = { 0 };
-    int64_t n = sl_min64(VW, s->n - i0);
-    for (int64_t i = 0; i < n; i++) {
-        mine[i] = logit[(i0 + i) * NR + i];
-        logit[(i0 + i) * NR + i] = -INFINITY;
-    }
-    for (int64_t q = 0; q < m - 1; q++) {
-        best[q] = vf_set(-INFINITY);
-        place[q] = vf_set(0);
-    }
-    for (int64_t j = 0; j < s->n; j++)
-        insert(best, place, vf_load(logit + j * NR), vf_set((float)j), m);
-    vf top = vf_max(vf_load(mine), best[0]);
-    sum = own = vf_exp(vf_load(mine) - top);
+    float P[SHORT][VW], at[SHORT][VW];
+    vf top = vf_max(c->own, c->best[0]), own = vf_exp(c->own - top), sum = own;
     for (int64_t q = 0; q < m - 1; q++)
-        sum += best[q] = vf_exp(best[q] - top);
+        sum += c->best[q] = vf_exp(c->best[q] - top);
     for (int64_t q = 0; q < m; q++) {
-        vf_store(P[q], (q ? best[q - 1] : own) / sum);
-        vf_store(at[q], q ? place[q - 1] : vf_set(0));
+        vf_store(P[q], (q ? c->best[q - 1] : own) / sum);
+        vf_store(at[q], q ? c->place[q - 1] : vf_set(0));
     }
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < sl_min64(VW, s->n - i0); i++) {
         int64_t to = (i0 + i) * s->width;
         for (int64_t q = 0; q < m; q++) {
             s->P[to + q] = P[q][i];
@@ -165,9 +125,69 @@ ALWAYS void short_lists(float *logit, int64_t i0, const lists *s, int64_t m)
     }
 }
 
+/* Tokens i0 .. i0 + VW - 1 as far as there are; logit is spoiled. */
+ALWAYS void short_lists(float *logit, int64_t i0, const lists *s, int64_t m)
+{
+    chosen_few c;
+    float mine[VW] = { 0 };
+    for (int64_t i = 0; i < sl_min64(VW, s->n - i0); i++) {
+        mine[i] = logit[(i0 + i) * NR + i];
+        logit[(i0 + i) * NR + i] = -INFINITY;
+    }
+    c.own = vf_load(mine);
+    for (int64_t q = 0; q < m - 1; q++) {
+        c.best[q] = vf_set(-INFINITY);
+        c.place[q] = vf_set(0);
+    }
+    for (int64_t j = 0; j < s->n; j++)
+        insert(c.best, c.place, vf_load(logit + j * NR), vf_set((float)j), m);
+    put_short(&c, i0, s, m);
+}
+
+/* The m tokens of largest logit with token i, the ranks of whose feature hold too few of the row. */
+static void all_of_row(const token_ranks *R, int64_t h, const int32_t *feature, int64_t i, int64_t n, int64_t m, float (*best)[VW], float (*at)[VW], int64_t lane)
+{
+    float l[SL_TOKENS_MAX], value[SL_TOKENS_MAX];
+    uint8_t place[SL_TOKENS_MAX];
+    for (int64_t j = 0; j < n; j++)
+        l[j] = ranked_logit(R, h, feature[i], feature[j]);
+    make_list(l, i, n, m + 1, place, value);
+    for (int64_t q = 0; q < m; q++) {
+        best[q][lane] = value[q + 1];
+        at[q][lane] = place[q + 1];
+    }
+}
+
+/* The same from ranks of the features of head h; place: of the row's features, their token plus 1, of others 0. */
+ALWAYS void ranked_lists(const token_ranks *R, int64_t h, const int32_t *feature, const uint8_t *place, int64_t i0, const lists *s, int64_t m)
+{
+    chosen_few c;
+    float own[VW] = { 0 }, best[SHORT - 1][VW] = { { 0 } }, at[SHORT - 1][VW] = { { 0 } };
+    for (int64_t i = 0; i < sl_min64(VW, s->n - i0); i++) {
+        int64_t f = feature[i0 + i], found = 0;
+        const token_best *b = R->best + (h * R->F + f) * R->n;
+        own[i] = ranked_logit(R, h, f, f);
+        for (int64_t r = 0; r < R->n && found < m - 1; r++) {
+            best[found][i] = b[r].logit;
+            at[found][i] = (float)(place[b[r].feature] - 1);
+            found += place[b[r].feature] != 0;
+        }
+        if (found < m - 1)
+            all_of_row(R, h, feature, i0 + i, s->n, m - 1, best, at, i);
+    }
+    c.own = vf_load(own);
+    for (int64_t q = 0; q < m - 1; q++) {
+        c.best[q] = vf_load(best[q]);
+        c.place[q] = vf_load(at[q]);
+    }
+    put_short(&c, i0, s, m);
+}
+
+static bool is_brief(const lists *s) { return s->m < s->n && s->m >= 2 && s->m <= SHORT; }
+
 static void block_lists(float *logit, int64_t i0, bool chosen, const lists *s)
 {
-    bool brief = !chosen && s->m < s->n && s->m >= 2 && s->m <= SHORT;
+    bool brief = !chosen && is_brief(s);
     for (int64_t i = i0; i < sl_min64(i0 + NR, s->n); i += brief ? VW : 1) {
         float *l = logit + i - i0;
         if (!brief)
@@ -183,12 +203,11 @@ static void block_lists(float *logit, int64_t i0, bool chosen, const lists *s)
 
 /* ---- rows ---- */
 
-static void attend_row(const sl_tokens *a, const float *qk, token_row t, bool chosen, const desk *d, float *P, uint8_t *at)
+static void attend_row(const sl_tokens *a, const float *qk, token_row t, bool chosen, const token_desk *d, lists s)
 {
     int64_t w = a->d_c / a->n_head;
-    lists s = { t.n, n_listed(a, t.n), a->keep, a->n_head * a->keep, P, at };
     if (qk)
-        bring_row(a, qk, t, d);
+        token_desk_bring(a, qk, t, d);
     for (int64_t h = 0; h < a->n_head; h++, s.P += a->keep, s.at += a->keep) {
         if (qk)
             SL_V(sl_simd_pack)(d->q + h * w, a->d_c, true, w, t.n, d->panel);
@@ -203,18 +222,42 @@ static void attend_row(const sl_tokens *a, const float *qk, token_row t, bool ch
     }
 }
 
+/* place: [F], zeros, which it is again afterwards. */
+static void attend_row_ranked(const sl_tokens *a, const token_ranks *R, token_row t, uint8_t *place, lists s)
+{
+    const int32_t *feature = a->z->idx + t.e0;
+    for (int64_t j = 0; j < t.n; j++)
+        place[feature[j]] = (uint8_t)(j + 1);
+    for (int64_t h = 0; h < a->n_head; h++, s.P += a->keep, s.at += a->keep)
+        for (int64_t i = 0; i < t.n; i += VW)
+            if (s.m == 2)
+                ranked_lists(R, h, feature, place, i, &s, 2);
+            else if (s.m == 3)
+                ranked_lists(R, h, feature, place, i, &s, 3);
+            else
+                ranked_lists(R, h, feature, place, i, &s, 4);
+    for (int64_t j = 0; j < t.n; j++)
+        place[feature[j]] = 0;
+}
+
 void SL_V(sl_simd_tokens_attend)(const sl_kern *k, const sl_tokens *a, const sl_tensor *QK, bool chosen, sl_tensor *P, sl_tensor *at)
 {
     float *p = P->data;
     uint8_t *place = places_of(at);
-    int64_t width = a->n_head * a->keep, used = n_tokens(a), most = most_tokens(a), size = desk_floats(a, most);
+    int64_t width = a->n_head * a->keep, used = n_tokens(a), most = most_tokens(a), size = token_desk_floats(a, most);
+    token_ranks R = { .F = 0 };
     assert(sl_numel(P) == a->z->capacity * width && sl_numel(at) == sl_numel(P));
     float *room = sl_kern_scratch(k, SL_SIMD_ATTN, (size_t)(k->n_threads * size) * sizeof *room);
+    bool ranked = QK && !chosen && a->keep <= SHORT && SL_V(sl_tokens_rank)(k, a, QK->data, &R);
     #pragma omp parallel for num_threads(sl_team(k, used * width)) schedule(static)
     for (int64_t r = 0; r < (room ? a->z->n_rows : 0); r++) {
         token_row t = row_of_tokens(a, r);
-        desk d = desk_at(a, most, room + omp_get_thread_num() * size);
-        attend_row(a, QK ? QK->data : NULL, t, chosen, &d, p + t.e0 * width, place + t.e0 * width);
+        token_desk d = token_desk_at(a, most, room + omp_get_thread_num() * size);
+        lists s = { t.n, n_listed(a, t.n), a->keep, width, p + t.e0 * width, place + t.e0 * width };
+        if (ranked && is_brief(&s))
+            attend_row_ranked(a, &R, t, R.place + omp_get_thread_num() * R.F, s);
+        else
+            attend_row(a, QK ? QK->data : NULL, t, chosen, &d, s);
     }
     memset(p + used * width, 0, (size_t)(sl_numel(P) - used * width) * sizeof *p);
     memset(place + used * width, 0, (size_t)(sl_numel(P) - used * width));

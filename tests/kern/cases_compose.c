@@ -37,6 +37,44 @@ static void attend(krun *r, tokens *t, bool uniform)
     r->k->tokens_attend(r->k, &t->a, uniform ? NULL : &t->QK, false, &t->P, &t->at);
 }
 
+/* A number of a tensor of the table's dtype. */
+static void put(const krun *r, sl_tensor *t, int64_t i, double v)
+{
+    if (r->k->dtype == SL_F32)
+        ((float *)t->data)[i] = (float)v;
+    else
+        ((double *)t->data)[i] = v;
+}
+
+/* Many rows of one table, where logits of all pairs of features pay: half of the features in most rows, a few in the others, so that no
+ * ranking of some features has them. Halves give sums without rounding, and so ties. */
+static void run_attend_few(krun *r)
+{
+    enum { ROWS = 48, F = 150, HEADS = 2, WIDTH = 16, MOST = 120 };
+    for (int64_t keep = 2; keep <= 5; keep++) {
+        tokens t = { .z = kt_csr(r, ROWS, F, ROWS * MOST), .d = HEADS * WIDTH };
+        int64_t n = 0;
+        for (int64_t i = 0; i < ROWS; i++) {
+            t.z.row_ptr[i] = n;
+            for (int32_t f = 0; f < F && n - t.z.row_ptr[i] < MOST; f++)
+                if (sl_rng_below(&r->rng, i % 4 == 3 ? 30 : 2) == 0)
+                    t.z.idx[n++] = f;
+        }
+        t.z.row_ptr[ROWS] = n;
+        t.cap = t.z.capacity = n + 3;
+        t.QK = kt_random(r, F, 2 * t.d, 0);
+        for (int64_t i = 0; i < sl_numel(&t.QK); i++)
+            put(r, &t.QK, i, .5 * (double)sl_rng_below(&r->rng, 5) - 1);
+        t.P = kt_nan(r, t.cap, HEADS, keep);
+        t.at = places(r, t.cap * HEADS * keep);
+        t.a = (sl_tokens){ .d_c = t.d, .keep = keep, .n_head = HEADS, .unit = 1 };
+        attend(r, &t, false);
+        kt_record(r, &t.P);
+        for (int64_t x = 0; x < sl_numel(&t.P); x++)
+            kt_number(r, (double)((const uint8_t *)t.at.data)[x]);
+    }
+}
+
 static void run_attend(krun *r)
 {
     const int64_t keep[] = { 1, 4, 48 };
@@ -51,6 +89,7 @@ static void run_attend(krun *r)
             r->k->tokens_attend(r->k, &t.a, uniform ? NULL : &t.QK, true, &again, &t.at);
             kt_record(r, &again);
         }
+    run_attend_few(r);
 }
 
 /* up to the last entry */
