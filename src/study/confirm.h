@@ -111,9 +111,11 @@ void sl_confirm_ground_release(sl_confirm_ground *k);
 sl_status sl_confirm_fit(sl_ctx *ctx, const sl_confirm *c, sl_cache *cache, sl_confirm_ground *kept, sl_fit *f, sl_err *err) SL_USE_RESULT;
 /* The evaluation of a fit: result.json in dir. r has one data set, fit->t.i_set 0 of it. */
 sl_status sl_confirm_judge(sl_run *r, const sl_confirm *c, sl_fit *f, sl_err *err) SL_USE_RESULT;
-/* A metric of a fit; NaN when it failed or the metric is null. */
 const char *sl_confirm_noise(const sl_confirm *c, const sl_fit *f); /* kinds of noise that it is measured with; "" in the phases of choosing */
+/* A metric of a fit; NaN when it failed or the metric is null. */
 double sl_fit_metric(const sl_fit *f, const char *metric);
+/* The fit of a phase, data set, slot and seed; NULL: none. */
+const sl_fit *sl_fit_of(const sl_confirm *c, int phase, int set, int slot, int64_t seed);
 
 /* ---- the table ---- */
 

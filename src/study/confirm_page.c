@@ -227,13 +227,16 @@ static void difference_cell(pages *p, const sl_fit *arm, const char *metric)
     const sl_confirm *c = p->r->c;
     double a[512], b[512];
     int64_t n = 0;
-    for (int i = 0; i < c->n_fits && n < 512; i++)
-        for (int j = 0; j < c->n_fits && c->fit[i].phase == SL_PHASE_EXTENDED && c->fit[i].set == arm->set && strcmp(c->fit[i].name, c->d.treatment) == 0; j++)
-            if (c->fit[j].phase == SL_PHASE_EXTENDED && c->fit[j].set == arm->set && c->fit[j].arm == arm->arm && c->fit[j].seed == c->fit[i].seed) {
-                a[n] = sl_fit_metric(&c->fit[i], metric);
-                b[n++] = sl_fit_metric(&c->fit[j], metric);
-                break;
-            }
+    for (int i = 0; i < c->n_fits && n < 512; i++) {
+        const sl_fit *t = &c->fit[i];
+        if (t->phase != SL_PHASE_EXTENDED || t->set != arm->set || strcmp(t->name, c->d.treatment) != 0)
+            continue;
+        const sl_fit *other = sl_fit_of(c, SL_PHASE_EXTENDED, arm->set, arm->arm, t->seed);
+        if (other) {
+            a[n] = sl_fit_metric(t, metric);
+            b[n++] = sl_fit_metric(other, metric);
+        }
+    }
     sl_diff d = sl_diff_of(c->ctx, a, b, n);
     if (strcmp(arm->name, c->d.treatment) == 0 || !isfinite(d.lo))
         cell(p, "-");

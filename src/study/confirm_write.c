@@ -15,7 +15,7 @@ static const char *const composition_metrics[] = { "comp_f1_withheld", "comp_pre
 
 /* ---- the table ---- */
 
-static const sl_fit *fit_of(const sl_confirm *c, int phase, int set, int slot, int64_t seed)
+const sl_fit *sl_fit_of(const sl_confirm *c, int phase, int set, int slot, int64_t seed)
 {
     for (int i = 0; i < c->n_fits; i++) {
         const sl_fit *f = &c->fit[i];
@@ -39,14 +39,14 @@ static void common_absorption(const sl_confirm *c, int set, int64_t seed, double
 {
     size_t n = 0, parents = 0, common = 0;
     for (int a = 0; a < c->n_slots; a++) {
-        const sl_fit *f = fit_of(c, SL_PHASE_CONFIRMATION, set, a, seed);
+        const sl_fit *f = sl_fit_of(c, SL_PHASE_CONFIRMATION, set, a, seed);
         out[a] = takes_part(f) ? 0 : NAN;
         n = takes_part(f) ? json_array_size(json_object_get(f->result, "absorb")) : n;
     }
     for (size_t p = 0; p < n; p++) {
         bool all = true, any = false;
         for (int a = 0; a < c->n_slots; a++) {
-            const sl_fit *f = fit_of(c, SL_PHASE_CONFIRMATION, set, a, seed);
+            const sl_fit *f = sl_fit_of(c, SL_PHASE_CONFIRMATION, set, a, seed);
             bool scored = takes_part(f) && isfinite(absorption(f, p));
             all = all && (scored || !takes_part(f));
             any = any || scored;
@@ -55,7 +55,7 @@ static void common_absorption(const sl_confirm *c, int set, int64_t seed, double
         common += all && any;
         for (int a = 0; all && any && a < c->n_slots; a++)
             if (isfinite(out[a]))
-                out[a] += absorption(fit_of(c, SL_PHASE_CONFIRMATION, set, a, seed), p);
+                out[a] += absorption(sl_fit_of(c, SL_PHASE_CONFIRMATION, set, a, seed), p);
     }
     for (int a = 0; a < c->n_slots; a++)
         out[a] = common ? out[a] / (double)common : NAN;
@@ -116,7 +116,7 @@ static sl_status make_table(sl_confirm_results *r, sl_err *err)
         for (int w = 0; w < t->n_worlds; w++)
             for (int a = 0; a < t->n_arms; a++)
                 for (int64_t s = 0; s < t->n_seeds; s++) {
-                    const sl_fit *f = fit_of(c, SL_PHASE_CONFIRMATION, sl_confirm_set(c, t->world[w]), a, c->d.first_seed + s);
+                    const sl_fit *f = sl_fit_of(c, SL_PHASE_CONFIRMATION, sl_confirm_set(c, t->world[w]), a, c->d.first_seed + s);
                     sl_table_at(t, t->metric[m], t->world[w], t->arm[a])[s] = f ? sl_fit_metric(f, t->metric[m]) : NAN;
                 }
     return c->d.rule == SL_RULE_PURIFICATION ? fill_common(r, err) : SL_OK;
