@@ -2,7 +2,8 @@
  *
  *     bench_worlds [--python PYTHON] [--script bench/peers/saelens_world.py] [--reps N] [--threads N] [--only WORLD] [--rates ROWS]
  *
- * --rates: nothing is timed; how often each feature fires in ROWS rows of both generators (10^6: most of an hour, all of it SAELens's).
+ * --rates: nothing is timed; how often each feature fires in ROWS rows of both generators, without correlations (--only plain) and as the
+ * recipe has them (--only recipe). 10^6 rows are most of an hour, all of it SAELens's.
  * PYTHON has SAELens (./run peers makes one); without it the ratio synth16k_vs_saelens is NOT RUN. The peer answers "sample ROWS" with
  * "ok SECONDS L0": both sides draw rows and codes of SynthSAEBench-16k (the dictionary is not spread on either side: it does not change
  * the work of a row). Checked first: the mean l0 of both is what the recipe gives. The last line is one JSON object. */
@@ -163,7 +164,8 @@ static int rates(bench *b)
         printf("rates NOT RUN: needs --python PYTHON with SAELens (./run peers)\n");
     bool good = b->python && peer_start(&p, b->python, b->script, b->threads);
     for (int plain = 1; good && plain >= 0; plain--)
-        good = rates_agree(b->ctx, &p, b->rate_rows, plain);
+        if (!b->only || strcmp(b->only, plain ? "plain" : "recipe") == 0)
+            good = rates_agree(b->ctx, &p, b->rate_rows, plain);
     peer_stop(&p);
     printf("{\"bench\":\"worlds\",\"rows\":%lld,\"rates_agree\":%s}\n", (long long)b->rate_rows, good ? "true" : "false");
     return good ? 0 : 1;
