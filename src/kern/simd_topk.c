@@ -78,9 +78,10 @@ static void begin_rows(topk *j, int team)
     }
     if (j->keep)
         choose_units(j);
-    j->w_norm = j->b_max = 0;
     if (j->int8)
         SL_V(sl_topk_int8_rows)(j, team);
+    else
+        j->w_norm = j->b_max = 0;
 }
 
 /* Is there a block of that kind? */

@@ -40,7 +40,7 @@ typedef struct topk {
 
     /* product in f32 */
     int64_t kc, fc;              /* longest chain of a sum; rows at a time */
-    double gamma, w_norm, b_max; /* w_norm, b_max: largest |w_f| and |b_f| of the candidates in hand and before */
+    double gamma, w_norm, b_max; /* w_norm, b_max: largest |w_f| and |b_f| of the candidates in hand and before (in int8: of all) */
     float *packed;               /* panels of NR candidates, [d, NR] each */
 
     /* product in int8: feature is 0 .. n - 1 */
@@ -50,6 +50,10 @@ typedef struct topk {
     int8_t *x8, *w8;             /* [m, d8]; [panels] */
     float *x_scale, *x_err;      /* [m] x = x_scale q + e, x_err: |e| rounded up */
     float *w_scale, *w_len, *w_err, *top; /* [panels * cols] the same; |w_scale q|, |e| + rounding, b + rounding, all rounded up */
+    int64_t q;                   /* directions that rows share (simd_topk_shared.c), 0: none, */
+    float *dirs, *dir_norm;      /* [q, d] and their norms rounded up; */
+    float *coef, *rest, *extra;  /* [m in whole MR, q] of the rows in hand, [m] norms of what is left (without directions: of x) rounded up, */
+    float *lead;                 /* [m] what roundings add at most; panels of NR candidates, [q, NR] each: products with the directions */
     int8_t *share8;              /* per thread: [n_share8] */
     int64_t n_share8;
     uint8_t *dense;              /* [blocks] TOPK_DENSE: goes on in f32, TOPK_GAVE_UP: from this part of W on, TOPK_FAILED: the product failed */
@@ -95,6 +99,12 @@ bool SL_V(sl_topk_int8_begin)(topk *j, const sl_kern *k, int64_t B); /* false: n
 void SL_V(sl_topk_int8_rows)(topk *j, int team);             /* the rows in hand */
 /* The block of rows i .. i + m; where bounds tell too little it gives up, and the part is as if it had not been looked at. */
 void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread);
+
+/* simd_topk_shared.c */
+void SL_V(sl_topk_shared_find)(topk *j, const sl_kern *k, int64_t B); /* q, dirs, dir_norm from the rows of x, B of them */
+void SL_V(sl_topk_shared_lead)(topk *j, int64_t f);
+void SL_V(sl_topk_shared_row)(topk *j, int64_t r, float *y);          /* y [d] = what is left of row r in hand */
+void SL_V(sl_topk_shared_sums)(const topk *j, int64_t i, int64_t m, int64_t p, float *sums); /* [m in whole MR, NR]: rows i .. and candidates p .. */
 
 /* simd_topk_decide.c */
 float SL_V(sl_topk_exact)(const topk *j, int64_t r, int32_t f); /* pre-activation of row r in hand and feature f */

@@ -6,6 +6,8 @@
  * q_x.q_w is exact. Norms are rounded up; gamma is for the rounding of kern/dot.h (d / 32 additions a chain) and of the bound (Higham 2002,
  * section 3.1, as in simd_topk_f32.c). Norms outside 1e-10 .. 1e10 are left to the other ways, so nothing here over- or underflows.
  *
+ * What rows share is taken out before (simd_topk_shared.c): then x is what is left, and the bound has two terms more.
+ *
  * The bound's width depends on the data. What is too wide costs exact values; a block of rows that would take more of them than the
  * screening saves gives up and goes on in f32. */
 #include "kern/scratch.h"
@@ -70,6 +72,7 @@ static bool pack_panel(topk *j, int64_t panel, int8_t *wide, double *w_norm, dou
     bool good = true;
     for (int64_t c = 0; c < g->cols; c++) {
         int64_t f = panel * g->cols + c;
+        SL_V(sl_topk_shared_lead)(j, f);
         if (f >= j->n) {
             memset(wide + c * j->d8, 0, (size_t)j->d8);
             j->w_scale[f] = j->w_len[f] = j->w_err[f] = 0;
@@ -96,10 +99,8 @@ static bool pack(topk *j, int team)
     #pragma omp parallel for num_threads(team) schedule(static) reduction(|| : bad) reduction(max : w_norm, b_max)
     for (int64_t p = 0; p < j->panels; p++)
         bad = !pack_panel(j, p, j->share8 + omp_get_thread_num() * j->n_share8, &w_norm, &b_max) || bad;
-    if (j->keep && !bad) {
-        j->keep->w_norm = w_norm;
-        j->keep->b_max = b_max;
-    }
+    j->w_norm = w_norm;
+    j->b_max = b_max;
     return !bad;
 }
 
@@ -109,10 +110,10 @@ static bool get_memory(topk *j, const sl_kern *k)
 {
     size_t cols = (size_t)(j->panels * j->int8->cols), m = (size_t)sl_round_up(j->m, j->int8->rows) + (size_t)j->int8->rows;
     size_t blocks = (size_t)(j->m / j->mc + 1), panels = (size_t)j->panels * j->panel_bytes;
-    int64_t tile = j->int8->rows * j->int8->cols * (int64_t)sizeof(int32_t), wide = j->int8->cols * j->d8;
+    int64_t tile = (j->int8->rows * j->int8->cols + sl_round_up(j->int8->rows, MR) * NR) * (int64_t)sizeof(int32_t), wide = j->int8->cols * j->d8;
     j->n_share8 = sl_round_up(tile > wide ? tile : wide, SL_INT8_ALIGN);
-    j->w8 = sl_kern_scratch(k, SL_SIMD_W8, panels + 4 * cols * sizeof(float));
-    j->x8 = sl_kern_scratch(k, SL_SIMD_X8, m * (size_t)j->d8 + 2 * m * sizeof(float) + blocks);
+    j->w8 = sl_kern_scratch(k, SL_SIMD_W8, panels + (4 + (size_t)j->q) * cols * sizeof(float));
+    j->x8 = sl_kern_scratch(k, SL_SIMD_X8, m * (size_t)j->d8 + (4 + (size_t)j->q) * m * sizeof(float) + blocks);
     j->share8 = sl_kern_scratch(k, SL_SIMD_ACC, (size_t)(k->n_threads * j->n_share8));
     if (!j->w8 || !j->x8 || !j->share8)
         return false;
@@ -121,8 +122,13 @@ static bool get_memory(topk *j, const sl_kern *k)
     j->w_err = j->w_len + cols;
     j->top = j->w_err + cols;
     j->x_scale = (float *)(void *)(j->x8 + m * (size_t)j->d8);
+    j->lead = j->top + cols;
     j->x_err = j->x_scale + m;
-    j->dense = (uint8_t *)(j->x_err + m);
+    j->rest = j->x_err + m;
+    j->extra = j->rest + m;
+    j->coef = j->extra + m;
+    memset(j->coef, 0, m * (size_t)j->q * sizeof *j->coef); /* of rows beyond the last, which are multiplied too */
+    j->dense = (uint8_t *)(j->coef + m * (size_t)j->q);
     return true;
 }
 
@@ -145,6 +151,7 @@ bool SL_V(sl_topk_int8_begin)(topk *j, const sl_kern *k, int64_t B)
     j->mc = g->rows;
     while (j->mc > 4 * MR && (B + j->mc - 1) / j->mc < 8 * k->n_threads)
         j->mc = sl_round_up(j->mc / 2, MR);
+    SL_V(sl_topk_shared_find)(j, k, B);
     if (get_memory(j, k) && pack(j, k->n_threads))
         return true;
     j->int8 = NULL;
@@ -158,10 +165,16 @@ void SL_V(sl_topk_int8_rows)(topk *j, int team)
     memset(j->dense, 0, (size_t)blocks);
     #pragma omp parallel for num_threads(team) schedule(static)
     for (int64_t r = 0; r < j->m; r++) {
-        quantised q = quantise(j->x + (j->r0 + r) * j->d, j->d, j->d8, g->x_max, g->x_zero, j->x8 + r * j->d8);
+        const float *x = j->x + (j->r0 + r) * j->d;
+        float *y = (float *)(void *)(j->share8 + omp_get_thread_num() * j->n_share8);
+        j->rest[r] = j->norm[r];
+        j->extra[r] = 0;
+        if (j->q)
+            SL_V(sl_topk_shared_row)(j, r, y);
+        quantised q = quantise(j->q ? y : x, j->d, j->d8, g->x_max, g->x_zero, j->x8 + r * j->d8);
         j->x_scale[r] = q.scale;
         j->x_err[r] = q.err;
-        if (!((q.scale == 0 || j->norm[r] > LOWEST) && j->norm[r] < HIGHEST)) {
+        if (!((q.scale == 0 || j->norm[r] > LOWEST) && j->norm[r] < HIGHEST) || !isfinite(j->extra[r])) {
             j->count[r] = -1;
             j->limit[r] = INFINITY;
         }
@@ -170,16 +183,19 @@ void SL_V(sl_topk_int8_rows)(topk *j, int team)
 
 /* ---- screening ---- */
 
-/* Rows i .. i + m against VW candidates p ..; c: their sums, cols apart. How many were proposed. */
-static int64_t filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c)
+/* Rows i .. i + m against VW candidates p ..; c: their sums, cols apart; shared: what rows share, NR apart, or NULL. How many were proposed. */
+static int64_t filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c, const float *shared)
 {
     int64_t proposed = 0;
     vf scale = vf_load(j->w_scale + p), len = vf_load(j->w_len + p), err = vf_load(j->w_err + p), top = vf_load(j->top + p);
     for (int64_t r = i; r < i + m; r++, c += j->int8->cols) {
         vi sums;
         memcpy(&sums, c, sizeof sums);
-        vf bound = vf_fma(vf_set(j->x_scale[r]) * scale, vf_of_vi(sums), top);
-        bound = vf_fma(vf_set(j->norm[r]), err, vf_fma(vf_set(j->x_err[r]), len, bound));
+        vf more = top;
+        if (shared)
+            more += vf_load(shared + (r - i) * NR) + vf_set(j->extra[r]);
+        vf bound = vf_fma(vf_set(j->x_scale[r]) * scale, vf_of_vi(sums), more);
+        bound = vf_fma(vf_set(j->rest[r]), err, vf_fma(vf_set(j->x_err[r]), len, bound));
         if (j->keep)
             topk_put_bytes(j, r, p, bound, j->n - p);
         uint32_t hits = vf_not_below(bound, vf_set(j->limit[r]));
@@ -189,6 +205,18 @@ static int64_t filter(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c
         vf_store(bounds, bound);
         SL_V(sl_topk_propose)(j, r, p, hits, bounds);
         proposed += __builtin_popcount(hits);
+    }
+    return proposed;
+}
+
+/* The same of a panel's candidates, p .. p + cols; c [rows, cols], shared: room for [rows, NR] */
+static int64_t filter_panel(topk *j, int64_t i, int64_t m, int64_t p, const int32_t *c, float *shared)
+{
+    int64_t proposed = 0;
+    for (int64_t q = 0; q < j->int8->cols && p + q < j->n; q += VW) {
+        if (j->q && q % NR == 0)
+            SL_V(sl_topk_shared_sums)(j, i, m, p + q, shared);
+        proposed += filter(j, i, m, p + q, c + q, j->q ? shared + q % NR : NULL);
     }
     return proposed;
 }
@@ -211,8 +239,7 @@ void SL_V(sl_topk_int8_screen)(topk *j, int64_t i, int64_t m, int thread)
             j->dense[i / j->mc] = TOPK_FAILED;
             return;
         }
-        for (int64_t q = 0; q < g->cols && p + q < j->n; q += VW)
-            proposed += filter(j, i, m, p + q, c + q);
+        proposed += filter_panel(j, i, m, p, c, (float *)(void *)(c + g->rows * g->cols));
         if (proposed > m * (part / LIST_SHARE + 2 * j->k)) {
             give_up(j, i, m);
             return;
