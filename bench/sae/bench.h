@@ -34,6 +34,7 @@ typedef struct step_job { size s; int skip, steps; double dead; const char *acts
 typedef struct step_result { double seconds, part[N_PART], rss, loss_first, loss_last; } step_result; /* medians */
 int step_child(const step_job *j);                     /* prints one JSON line */
 bool step_run(const char *self, const step_job *j, step_result *out);
+#define PEER_LIMIT "90"                                /* s that a step of a peer in bf16 may take */
 bool peer_run(const char *python, const char *peer, const char *mode, const step_job *j, const char *npy, step_result *out);
 
 /* ---- store.c ---- */

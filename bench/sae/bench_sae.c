@@ -4,7 +4,7 @@
  *
  * First that the codes are right: --rows rows (default 1,000,000) in every way of finding them. Whole steps: d 768, F 24576, k 32, B 4096, Adam,
  * clipping, unit decoder, in rounds in which ours and the peers' take turns, each in a process of its own: ours steps --skip .. --skip + --steps
- * (default 50, 200), theirs 3 after 1 to warm up, in bf16 (where some CPUs only emulate it) 1, once. --quick: one round of few steps, the peers in
+ * (default 50, 200), theirs 3 after 1 to warm up, in bf16 (where some CPUs only emulate it, for longer than anybody waits) 1, once. --quick: one round of few steps, the peers in
  * f32 on sparse sums only. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
  * the ratios to the peers are null. The last line is one JSON object. */
 #include "bench.h"
@@ -48,7 +48,7 @@ static double tokens(const series *s)
 static void print_series(const char *who, const char *mode, series *s)
 {
     if (!s->n) {
-        printf("  %-20s %-4s  NOT RUN\n", who, mode);
+        printf("  %-20s %-4s  NOT RUN (failed%s)\n", who, mode, strcmp(mode, "bf16") == 0 ? ", or took more than " PEER_LIMIT " s" : "");
         return;
     }
     double t = median(s->seconds, s->n);

@@ -160,8 +160,8 @@ bool step_run(const char *self, const step_job *j, step_result *out)
 bool peer_run(const char *python, const char *peer, const char *mode, const step_job *j, const char *npy, step_result *out)
 {
     char c[1024];
-    snprintf(c, sizeof c, "'%s' '" SL_BENCH_PEERS "/sae_step.py' --peer %s --mode %s --d %lld --F %lld --k %lld --batch %lld --skip %d --steps %d --dead %g %s%s%s",
-             python, peer, mode, (long long)j->s.d, (long long)j->s.F, (long long)j->s.k, (long long)j->s.B, j->skip, j->steps, j->dead,
+    snprintf(c, sizeof c, "timeout %s '%s' '" SL_BENCH_PEERS "/sae_step.py' --peer %s --mode %s --d %lld --F %lld --k %lld --batch %lld --skip %d --steps %d --dead %g %s%s%s",
+             strcmp(mode, "bf16") == 0 ? PEER_LIMIT : "0", python, peer, mode, (long long)j->s.d, (long long)j->s.F, (long long)j->s.k, (long long)j->s.B, j->skip, j->steps, j->dead,
              npy ? "--acts '" : "", npy ? npy : "", npy ? "'" : "");
     return ask(c, out);
 }
