@@ -1,5 +1,6 @@
 /* ./run bench serve [FEATURES]: how fast the feature browser answers over loopback: pages of features, filter and sort of all rows, and 64 typed tokens with
- * a model of the quick preset's shape. Makes its own data in a temporary folder: directions at random as features, an untrained model. Prints JSON, ms. */
+ * a model of the quick preset's shape; and when Chromium paints first (first_paint.py; null where there is none). Makes its own data in a temporary
+ * folder: directions at random as features, an untrained model. Prints JSON, ms. */
 #include "figures.h"
 
 #include <saelab/features.h>
@@ -14,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { WIDTH = 128, ROWS = 3000, D_SAE = 1024, REPEATS = 40 };
+enum { WIDTH = 128, ROWS = 3000, D_SAE = 1024, REPEATS = 40, PAINTS = 11 };
 
 static void check(sl_status st, const sl_err *err)
 {
@@ -55,6 +56,21 @@ static void measure(int port, const char *name, const char *format, int64_t end,
     }
     double mid = median(ms, REPEATS);
     printf("  \"%s_ms\": %.2f, \"%s_max_ms\": %.2f%s\n", name, mid, name, ms[REPEATS - 1], comma);
+}
+
+/* The same of first_paint.py: the first paint, and rows of the table. */
+static void measure_paint(int port)
+{
+    char command[512], line[256] = "";
+    double v[4];
+    snprintf(command, sizeof command, "/usr/bin/python3 '" SL_BENCH_PEERS "/../serve/first_paint.py' http://127.0.0.1:%d/ %d", port, PAINTS);
+    FILE *f = popen(command, "r");
+    bool read = f && fgets(line, sizeof line, f);
+    bool good = f && pclose(f) == 0 && read && sscanf(line, "ok %lf %lf %lf %lf", &v[0], &v[1], &v[2], &v[3]) == 4;
+    if (good)
+        printf("  \"first_paint_ms\": %.1f, \"first_paint_max_ms\": %.1f,\n  \"rows_drawn_ms\": %.1f, \"rows_drawn_max_ms\": %.1f\n", v[0], v[1], v[2], v[3]);
+    else
+        printf("  \"first_paint_ms\": null\n");
 }
 
 /* A store of random rows, tokens 0..25. */
@@ -156,7 +172,8 @@ int main(int argc, char **argv)
     snprintf(request, sizeof request, "POST /api/set/sae/text HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
              strlen(text), text);
     ask(port, request); /* the first one loads the model */
-    measure(port, "text_64_tokens", request, n, "");
+    measure(port, "text_64_tokens", request, n, ",");
+    measure_paint(port);
     printf("}\n");
     sl_serve_close(s);
     sl_ctx_free(ctx);
