@@ -12,6 +12,7 @@ frequencies, in --d dimensions. The last row of each shows saelab's own recipe. 
 import argparse
 import contextlib
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -24,6 +25,7 @@ warnings.filterwarnings("ignore")
 import numpy as np
 import torch
 
+ARMS = ("saelens", "saelens, not rescaled", "saelab, recipe saelens", "saelab")
 STRENGTHS = {"topk": (1.0,), "batchtopk": (0.7, 1.0, 1.4), "jumprelu": (0.5, 1.0, 2.0)}  # of k, of k, of the L0 weight
 
 
@@ -107,6 +109,7 @@ def arguments():
     p.add_argument("--bin", default="build/release/bin/saelab")
     p.add_argument("--acts")
     p.add_argument("--variants", default="topk,batchtopk,jumprelu")
+    p.add_argument("--arms", default=";".join(ARMS), help="which of them, between semicolons")
     for name, default in (("d", 64), ("F", 1024), ("k", 16), ("batch", 1024), ("steps", 1500), ("seeds", 3), ("rows", 200000)):
         p.add_argument(f"--{name}", type=int, default=default)
     p.add_argument("--lr", type=float, default=1e-3)
@@ -128,6 +131,8 @@ def main():
                   "saelab": lambda *r: saelab(a, *r, store, dir / "sae", "saelab")}
         for variant in a.variants.split(","):
             for who, make in makers.items():
+                if who not in a.arms.split(";"):
+                    continue
                 if variant == "jumprelu" and who == "saelens, not rescaled":
                     continue  # its threshold does not see the norms
                 fvu, all_points, start = [], [], time.perf_counter()
@@ -140,7 +145,7 @@ def main():
                     fvu.append(at_k(points, a.k))
                     all_points.append(points)
                 result.setdefault(variant, {})[who] = {"fvu": float(np.mean(fvu)), "per_seed": fvu, "l0_fvu": all_points, "seconds": time.perf_counter() - start}
-                base = result[variant]["saelens"]["fvu"]
+                base = result[variant].get("saelens", {"fvu": math.nan})["fvu"]
                 l0 = ", ".join(f"{p[0]:.1f}" for p in all_points[0])
                 print(f"{variant:10} {who:24} FVU {np.mean(fvu):.4f} ({', '.join(f'{f:.4f}' for f in fvu)})  ratio {np.mean(fvu) / base:.3f}  L0 {l0}", flush=True)
     print(json.dumps(result))
