@@ -50,10 +50,11 @@ typedef struct topk {
     int8_t *x8, *w8;             /* [m, d8]; [panels] */
     float *x_scale, *x_err;      /* [m] x = x_scale q + e, x_err: |e| rounded up */
     float *w_scale, *w_len, *w_err, *top; /* [panels * cols] the same; |w_scale q|, |e| + rounding, b + rounding, all rounded up */
-    int64_t q;                   /* directions that rows share (simd_topk_shared.c), 0: none, */
-    float *dirs, *dir_norm;      /* [q, d] and their norms rounded up; */
-    float *coef, *rest, *extra;  /* [m in whole MR, q] of the rows in hand, [m] norms of what is left (without directions: of x) rounded up, */
-    float *lead;                 /* [m] what roundings add at most; panels of NR candidates, [q, NR] each: products with the directions */
+    int64_t q;                   /* directions that rows share (simd_topk_shared.c); 0: none */
+    float *dirs, *dir_norm;      /* [q, d]; [q] their norms rounded up */
+    float *coef;                 /* [m in whole MR, q] of the rows in hand */
+    float *rest, *extra;         /* [m] norm of what goes by integers, rounded up (q = 0: of x); what the roundings of all this add at most */
+    float *lead;                 /* products with the directions: panels of NR candidates, [q, NR] each */
     int8_t *share8;              /* per thread: [n_share8] */
     int64_t n_share8;
     uint8_t *dense;              /* [blocks] TOPK_DENSE: goes on in f32, TOPK_GAVE_UP: from this part of W on, TOPK_FAILED: the product failed */
