@@ -3,7 +3,8 @@
  *     bench_lm [--python PYTHON] [--script bench/peers/torch_gpt.py] [--text FILE] [--reps N] [--threads N] [--only train|sample|cpu|run]
  *
  * PYTHON has torch (./run peers makes one); without it the ratios are NOT RUN. --text FILE adds whole trainings on that text: 2000
- * iterations of nanogpt_cpu on both sides (PyTorch's at nanoGPT's learning rate and at ours) and nanogpt_cpu_fast. The last line is one JSON object. Checked first: what is timed computes what it should (a training whose loss falls). */
+ * iterations of nanogpt_cpu on both sides (PyTorch's at nanoGPT's learning rate and at ours) and nanogpt_cpu_fast. The last line is one JSON
+ * object. Checked first: what is timed computes what it should (a training whose loss falls). */
 #include "figures.h"
 #include "peer.h"
 

@@ -95,8 +95,10 @@ def saelab(a, variant, strength, seed, store, folder, recipe):
 
 
 def at_k(points, k):
-    """FVU where L0 is k, by lines through (L0, log FVU); beyond the ends the nearest line goes on."""
+    """FVU where L0 is k, by lines through (L0, log FVU); NaN where k is not between them, to a tenth."""
     points = sorted(points)
+    if not points[0][0] / 1.1 <= k <= points[-1][0] * 1.1:
+        return math.nan
     if len(points) == 1:
         return points[0][1]
     i = min(max(sum(l0 < k for l0, _ in points), 1), len(points) - 1)
@@ -113,7 +115,7 @@ def arguments():
     for name, default in (("d", 64), ("F", 1024), ("k", 16), ("batch", 1024), ("steps", 1500), ("seeds", 3), ("rows", 200000)):
         p.add_argument(f"--{name}", type=int, default=default)
     p.add_argument("--lr", type=float, default=1e-3)
-    p.add_argument("--l0", type=float, default=0.35, help="weight of jumprelu's L0 penalty that gives about k active latents")
+    p.add_argument("--l0", type=float, default=0.35, help="weight of jumprelu's L0 penalty; halved and doubled too, and k has to lie between what they give (NaN: NOT MATCHED)")
     return p.parse_args()
 
 
@@ -147,8 +149,11 @@ def main():
                 result.setdefault(variant, {})[who] = {"fvu": float(np.mean(fvu)), "per_seed": fvu, "l0_fvu": all_points, "seconds": time.perf_counter() - start}
                 base = result[variant].get("saelens", {"fvu": math.nan})["fvu"]
                 l0 = ", ".join(f"{p[0]:.1f}" for p in all_points[0])
+                if math.isnan(np.mean(fvu)):
+                    print(f"{variant:10} {who:24} NOT MATCHED: L0 {l0}, wanted {a.k}", flush=True)
+                    continue
                 print(f"{variant:10} {who:24} FVU {np.mean(fvu):.4f} ({', '.join(f'{f:.4f}' for f in fvu)})  ratio {np.mean(fvu) / base:.3f}  L0 {l0}", flush=True)
-    print(json.dumps(result))
+    print(json.dumps(result).replace("NaN", "null"))
 
 
 if __name__ == "__main__":

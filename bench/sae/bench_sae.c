@@ -4,8 +4,8 @@
  *
  * First that the codes are right: --rows rows (default 1,000,000) in every way of finding them. Whole steps: d 768, F 24576, k 32, B 4096, Adam,
  * clipping, unit decoder, in rounds in which ours and the peers' take turns, each in a process of its own: ours steps --skip .. --skip + --steps
- * (default 50, 200), theirs 3 after 1 to warm up, in bf16 (where some CPUs only emulate it, for longer than anybody waits) 1, once. --quick: one round of few steps, the peers in
- * f32 on sparse sums only. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
+ * (default 50, 200), theirs 3 after 1 to warm up, in bf16 1, once, ended after PEER_LIMIT seconds (some CPUs only emulate it). --quick: one round of
+ * few steps, the peers in f32 on sparse sums only. STORE: a folder of activations of width 768 (saelab acts). Without PYTHON (./run peers)
  * the ratios to the peers are null. The last line is one JSON object. */
 #include "bench.h"
 

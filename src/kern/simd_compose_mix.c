@@ -101,13 +101,6 @@ static float gate_of(const mixing *m, int64_t i, const float *O)
     return 1 / (1 + expf(-s));
 }
 
-/* y += s x */
-static inline void add_to(float *y, float s, const float *x, int64_t n)
-{
-    for (int64_t c = 0; c < n; c += VW)
-        vf_put(y + c, vf_fma(vf_set(s), vf_get(x + c, n - c), vf_get(y + c, n - c)), n - c);
-}
-
 static void mix_row(mixing *m, int64_t r, float *O, float *y)
 {
     int64_t d = m->a->d_c;
@@ -116,7 +109,7 @@ static void mix_row(mixing *m, int64_t r, float *O, float *y)
     memset(to, 0, (size_t)((m->a->each ? m->t.n : 1) * d) * sizeof *to);
     for (int64_t i = 0; i < m->t.n; i++) {
         mix_token(m, i, O);
-        add_to(m->a->each ? to + i * d : to, gate_of(m, i, O), O, d);
+        vf_add_to(m->a->each ? to + i * d : to, gate_of(m, i, O), O, d);
     }
 }
 
@@ -206,8 +199,8 @@ static void back_token(const mixing *m, int64_t i, const float *dy, const mixing
     for (int64_t c = 0; c < d; c += VW)
         vf_put(b->dO + c, vf_set(g) * vf_get(dy + c, d - c), d - c);
     if (m->gate) {
-        add_to(b->dO, ds, m->w, d);
-        add_to(b->dw, ds, b->O, d);
+        vf_add_to(b->dO, ds, m->w, d);
+        vf_add_to(b->dw, ds, b->O, d);
     }
     if (b->dgate)
         b->dgate[m->t.e0 + i] = ds;
@@ -270,5 +263,5 @@ void SL_V(sl_simd_tokens_mix_back)(const sl_kern *k, const sl_tokens *a, const s
         }
     }
     for (int64_t chunk = 0; g->w && chunk < TOKEN_CHUNKS; chunk++)
-        add_to(g->w->data, 1, dw + chunk * a->d_c, a->d_c);
+        vf_add_to(g->w->data, 1, dw + chunk * a->d_c, a->d_c);
 }

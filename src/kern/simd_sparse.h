@@ -25,6 +25,13 @@ static inline float vf_exact_dot(const float *a, const float *b, int64_t n)
     return vf_sum(s[0]);
 }
 
+/* y += s x */
+static inline void vf_add_to(float *y, float s, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += VW)
+        vf_put(y + i, vf_fma(vf_set(s), vf_get(x + i, n - i), vf_get(y + i, n - i)), n - i);
+}
+
 /* The lines of a row of n floats are asked for before they are needed. */
 static inline void fetch_row(const float *row, int64_t n)
 {

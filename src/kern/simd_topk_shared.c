@@ -24,13 +24,6 @@ enum {
 static const float LEAST_SHARE = .5f;
 static const float LOWEST = 1e-10f; /* rows as short are left whole, so that nothing underflows */
 
-/* y += s x */
-static void add_to(float *y, float s, const float *x, int64_t d)
-{
-    for (int64_t i = 0; i < d; i += VW)
-        vf_put(y + i, vf_fma(vf_set(s), vf_get(x + i, d - i), vf_get(y + i, d - i)), d - i);
-}
-
 /* Rows u [q, d], orthonormal but for rounding, 0 where there is nothing left. */
 static void orthonormalise(float *u, int64_t q, int64_t d)
 {
@@ -38,7 +31,7 @@ static void orthonormalise(float *u, int64_t q, int64_t d)
     for (int64_t i = 0; i < q; i++) {
         float *row = u + i * d;
         for (int64_t m = 0; m < TWICE * i; m++)
-            add_to(row, -vf_exact_dot(u + m % i * d, row, d), u + m % i * d, d);
+            vf_add_to(row, -vf_exact_dot(u + m % i * d, row, d), u + m % i * d, d);
         float norm = sqrtf(vf_exact_dot(row, row, d)), by = norm > FLT_MIN ? 1 / norm : 0;
         for (int64_t c = 0; c < d; c++)
             row[c] *= by;
@@ -67,7 +60,7 @@ static void power_round(const topk *j, const float *u, int64_t q, int64_t step, 
     for (int64_t s = 0; s < n; s++) {
         const float *x = j->x + s * step * j->d;
         for (int64_t i = 0; i < q; i++)
-            add_to(z + i * j->d, vf_exact_dot(x, u + i * j->d, j->d), x, j->d);
+            vf_add_to(z + i * j->d, vf_exact_dot(x, u + i * j->d, j->d), x, j->d);
     }
     orthonormalise(z, q, j->d);
 }
@@ -116,7 +109,7 @@ void SL_V(sl_topk_shared_row)(topk *j, int64_t r, float *y)
         along += fabs((double)c[i]) * (double)j->dir_norm[i];
     }
     for (int64_t i = 0; i < j->q; i++)
-        add_to(y, -c[i], j->dirs + i * j->d, j->d);
+        vf_add_to(y, -c[i], j->dirs + i * j->d, j->d);
     j->rest[r] = SL_V(sl_topk_norm)(y, j->d);
     j->extra[r] = (float)(u * (double)(j->d / SL_DOT_LANES + 4 * j->q + 192) * ((double)j->norm[r] + along + (double)j->rest[r]) * j->w_norm * (1 + 1e-6));
 }
